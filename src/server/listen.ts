@@ -45,7 +45,7 @@ export interface Listener extends AsyncDisposable {
   readonly address: Address;
   /** The socket itself, for a process that holds it. */
   readonly handle: unknown;
-  /** Accepts no new connection, and closes WebSockets so that their clients connect to the next server. A socket that another process holds is left as it is: clients wait there. Resolves when the WebSockets have closed, or soon. Dispose of the listener then. */
+  /** Accepts no new connection, and closes WebSockets so that their clients connect to the next server. A socket that another process holds is left as it is. Resolves when the WebSockets have closed, or soon; the other connections are then cut. Dispose of the listener then. */
   letGo(): Promise<void>;
 }
 
@@ -135,8 +135,11 @@ export async function listen(
     async letGo() {
       isLetGo = true;
       if (held === undefined) void stop();
+      http.on("connection", (socket) => socket.destroy());
       http.closeIdleConnections();
       await within(sockets.close(SERVICE_RESTART), LET_GO_MS);
+      // A request that comes now would be told that there is no such session.
+      http.closeAllConnections();
     },
     [Symbol.asyncDispose]: () =>
       (closed ??= isLetGo && held !== undefined ? closeHeld() : close()),

@@ -16,12 +16,13 @@ export interface WebSockets {
   ): Promise<void>;
   /** Loads the code for handshakes. */
   handshakes(): Promise<Handshakes>;
-  /** Closes all WebSockets: orderly, with this code, then by force. Resolves when all have closed. */
+  /** Closes all WebSockets: orderly, with this code, then by force. Opens no more. Resolves when all have closed. */
   close(code: number): Promise<void>;
 }
 
 export function webSockets(): WebSockets {
   let loaded: Handshakes | undefined;
+  let isClosed = false;
   const handshakes = async (): Promise<Handshakes> => {
     const loading = await import("./handshakes.ts");
     return (loaded ??= loading.handshakes());
@@ -33,11 +34,17 @@ export function webSockets(): WebSockets {
       const handshaker = await handshakes();
       await dispatcher.upgrade({
         req,
-        accept: (opened) => handshaker.accept(req, stream, head, opened),
+        accept(opened) {
+          if (isClosed) stream.destroy();
+          else handshaker.accept(req, stream, head, opened);
+        },
         answer: (status, body) => answerUpgrade(req, stream, { status, body }),
       });
     },
-    close: async (code) => loaded?.close(code),
+    async close(code) {
+      isClosed = true;
+      await loaded?.close(code);
+    },
   };
 }
 

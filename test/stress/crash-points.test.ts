@@ -1,7 +1,7 @@
 /**
- * A server that keeps sessions is killed at chosen calls of the system, while
- * its kernel floods, code runs and clients of all protocols are attached: no
- * message is lost or repeated, and code runs once.
+ * A server that keeps sessions is killed at chosen calls of the system, asked
+ * to end, or replaced, while its kernel floods, code runs and clients of all
+ * protocols are attached: no message is lost or repeated, and code runs once.
  *
  *     STRESS_ROUNDS=1000 STRESS_SEED=7 npx vitest run test/stress/crash-points.test.ts
  */
@@ -58,7 +58,13 @@ function at(
   return { file, call, when, among };
 }
 
-const names = Object.keys(POINTS);
+/** Other ends: a server lets go of its sessions while they flood, or is replaced then. */
+const ASKED = "asked to end";
+const REPLACED = "replaced, and the next one killed";
+/** Both come within this time after the server answers. */
+const FLOOD_MS = 300;
+
+const names = [...Object.keys(POINTS), ASKED, REPLACED];
 /** Default: each point once. */
 const ROUNDS = Number(process.env["STRESS_ROUNDS"] ?? names.length);
 const SEED = Number(process.env["STRESS_SEED"] ?? 20_260_101);
@@ -94,6 +100,20 @@ test(
 
     /** Runs a server that is killed at the point. */
     const crash = async (name: string): Promise<void> => {
+      if (name === ASKED || name === REPLACED) {
+        const asked = await ServerProcess.in(room, args);
+        await delay(random() * FLOOD_MS);
+        const next =
+          name === REPLACED
+            ? await ServerProcess.in(room, [...args, "--replace"])
+            : undefined;
+        if (next === undefined) asked.signal("SIGTERM");
+        expect(await asked.running.ended()).toMatchObject({ code: 0 });
+        next?.signal("SIGKILL");
+        await next?.running.ended();
+        reached.set(name, (reached.get(name) ?? 0) + 1);
+        return;
+      }
       const { among, ...point } = POINTS[name] as Point;
       const nth = 1 + Math.floor(random() * among);
       const env = {
@@ -147,7 +167,10 @@ test(
       }
     } catch (error) {
       const state = await server.ask("GET", "/sessions/kept/executions");
-      const answers = clients.map(({ name, counted }) => `${name} ${counted}`);
+      const answers = clients.map(
+        ({ name, counted, complaints }) =>
+          `${name} ${counted} ${complaints.join("; ")}`,
+      );
       throw new Error(
         [
           `${String(error)} in ${doing}; ${witness.printed} printed`,
