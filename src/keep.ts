@@ -1,6 +1,7 @@
 /** Sessions and kernels that outlive the server: its state directory and its keeper. */
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import type { FootersAhead } from "./journal/found.ts";
 import type { KernelSockets } from "./kernel/ipc.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
 import type { KeepTimes } from "./keeper/hello.ts";
@@ -30,6 +31,8 @@ export interface KeepOptions {
   readonly busyDays?: number | undefined;
   /** The program that holds the kernels, as arguments of Node. Default: the one in this package. */
   readonly keeper?: readonly string[] | undefined;
+  /** What was read of the state before another server let go of it. */
+  readonly ahead?: FootersAhead | undefined;
 }
 
 /** Sessions whose kernels have ended stay with their histories up to these limits. Beyond them, the one that was not used for the longest time is deleted first. 0: no limit. */
@@ -69,7 +72,7 @@ export function openKept(
   token: string | null | undefined,
   options: KernelOptions,
 ): Kept {
-  const { stateDirectory, stateName, keepEnv, keeper } = keep;
+  const { stateDirectory, stateName, keepEnv, keeper, ahead } = keep;
   const { env, log, runtimeDirectory, transport, kernelSockets } = options;
   const state = openState({
     root: stateDirectory ?? defaultStateRoot(env),
@@ -77,6 +80,7 @@ export function openKept(
     token,
     keepEnv: keepEnv ?? false,
     log,
+    ahead,
   });
   const { epoch, keeper_secret: secret } = state.server;
   let opened: Promise<KeeperLink> | undefined;

@@ -6,7 +6,8 @@
 import { spawn } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { defaultStateRoot, stateDirectory } from "../state/root.ts";
-import { announcement, assertReadable, userOf } from "../state/state.ts";
+import { announcement, readAhead, userOf } from "../state/state.ts";
+import type { FootersAhead } from "../journal/found.ts";
 import type { Log } from "../log/log.ts";
 import { CommandError } from "./exit.ts";
 import type { ServeOptions } from "./serve-options.ts";
@@ -22,12 +23,15 @@ export function stateOf({ stateDir, stateName }: ServeOptions): string {
   return stateDirectory(root, stateName ?? "default");
 }
 
-/** Resolves when no server uses the state. Throws `refused`; the other server then goes on. */
-export async function takeOver(directory: string): Promise<void> {
+/** Resolves when no server uses the state, with what was read of it before. Throws `refused`; the other server then goes on. */
+export async function takeOver(
+  directory: string,
+): Promise<FootersAhead | undefined> {
   const other = userOf(directory);
-  if (other === undefined) return;
+  if (other === undefined) return undefined;
+  let ahead: FootersAhead;
   try {
-    assertReadable(directory);
+    ahead = await readAhead(directory);
   } catch (cause) {
     throw new CommandError(
       "refused",
@@ -54,6 +58,7 @@ export async function takeOver(directory: string): Promise<void> {
     announced.withdraw();
     throw error;
   }
+  return ahead;
 }
 
 /**

@@ -111,14 +111,20 @@ async function serve(
   terminal: Terminal,
   hub: Hub | undefined,
 ): Promise<ExitCode> {
-  const serverOptions = toServerOptions(options);
+  let serverOptions = toServerOptions(options);
   privateDirectory(); // fails here, before anything runs, if it cannot be made
   if (hub === undefined) await warn(options, terminal);
   delete process.env["KALLICHORE_TOKEN"]; // kernels inherit the environment
   await using book = openBook(options);
   const { log } = book;
   const state = options.keep === true ? stateOf(options) : undefined;
-  if (options.replace === true && state !== undefined) await takeOver(state);
+  if (options.replace === true && state !== undefined) {
+    const ahead = await takeOver(state);
+    serverOptions = {
+      ...serverOptions,
+      keep: { ...serverOptions.keep, ahead },
+    };
+  }
   using _pid = pidFile(options);
   const setting = { options, serverOptions, terminal, hub, book, state };
   for (let isFirst = true; ; isFirst = false) {

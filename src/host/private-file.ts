@@ -4,8 +4,13 @@ import { dirname } from "node:path";
 
 /** Two processes may write one file at the same time: it has the content of one of them. Throws a system error. */
 export function writePrivate(path: string, value: unknown): void {
+  writePrivateText(path, JSON.stringify(value));
+}
+
+/** The same, for JSON that is encoded already. */
+export function writePrivateText(path: string, json: string): void {
   const draft = `${path}.${process.pid}.new`;
-  writeFileSync(draft, JSON.stringify(value), { mode: 0o600 });
+  writeFileSync(draft, json, { mode: 0o600 });
   renameSync(draft, path);
 }
 

@@ -5,6 +5,7 @@
  * last segment may have none: its chunks are walked by their headers. What was
  * cut off, and a group of entries that is not complete, is removed from the file.
  */
+import { type BigIntStats, statSync } from "node:fs";
 import { open, readdir, rm, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { CHUNK_HEADER, chunkHeaderIn, type Mark, NO_MARK } from "./chunk.ts";
@@ -18,11 +19,59 @@ import {
   SEGMENT_PREFIX,
 } from "./segment.ts";
 
-/** Rejects with a system error if the directory cannot be read or a file cannot be cut, and with a `RangeError` for another version of the format. */
-export async function findSegments(directory: string): Promise<FoundJournal> {
-  const names = (await readdir(directory))
+/**
+ * What is read of closed files while another process still writes the newest one.
+ * Files that have not changed meanwhile are not read again.
+ */
+export class FootersAhead {
+  readonly #footers = new Map<string, { stamp: string; footer: Footer }>();
+
+  /** Reads the footers in a directory. Changes nothing. Never rejects: what cannot be read is read later. */
+  async read(directory: string): Promise<void> {
+    for (const name of await segmentsIn(directory).catch(() => [])) {
+      await this.#readFile(join(directory, name)).catch(() => {});
+    }
+  }
+
+  /** What the footer of this file says, if it was read and has not changed. Once: it is then forgotten. */
+  take(path: string): Footer | undefined {
+    const read = this.#footers.get(path);
+    if (read === undefined) return undefined;
+    this.#footers.delete(path);
+    const stats = statSync(path, { bigint: true, throwIfNoEntry: false });
+    return stats && stampOf(stats) === read.stamp ? read.footer : undefined;
+  }
+
+  async #readFile(path: string): Promise<void> {
+    const file = await open(path, "r");
+    try {
+      const stats = await file.stat({ bigint: true });
+      const footer = await readFooter(file, Number(stats.size));
+      if (footer === undefined) return;
+      this.#footers.set(path, { stamp: stampOf(stats), footer });
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+function stampOf({ ino, size, mtimeNs }: BigIntStats): string {
+  return `${ino} ${size} ${mtimeNs}`;
+}
+
+/** The names of the files, oldest first. */
+async function segmentsIn(directory: string): Promise<string[]> {
+  return (await readdir(directory))
     .filter((name) => name.startsWith(SEGMENT_PREFIX))
     .sort();
+}
+
+/** Rejects with a system error if the directory cannot be read or a file cannot be cut, and with a `RangeError` for another version of the format. */
+export async function findSegments(
+  directory: string,
+  ahead?: FootersAhead,
+): Promise<FoundJournal> {
+  const names = await segmentsIn(directory);
   const segments: FoundSegment[] = [];
   let last = 0;
   let mark = NO_MARK;
@@ -30,7 +79,12 @@ export async function findSegments(directory: string): Promise<FoundJournal> {
   let newestId: string | undefined;
   for (const name of names) {
     const path = join(directory, name);
-    const scan = await scanFile(path, last, name === names.at(-1));
+    const isNewest = name === names.at(-1);
+    const closed = isNewest ? undefined : ahead?.take(path);
+    const scan =
+      closed === undefined
+        ? await scanFile(path, last, isNewest)
+        : { ...closed, removed: 0 };
     removed += scan.removed;
     const { blocks } = scan;
     const newest = blocks.at(-1);
@@ -47,18 +101,15 @@ export async function findSegments(directory: string): Promise<FoundJournal> {
   return { segments, last, mark, count, newestId, removed };
 }
 
-/** The journal's id in the first chunk of a file. */
-async function journalIdIn(file: FileHandle): Promise<string | undefined> {
-  const header = Buffer.alloc(CHUNK_HEADER);
-  await file.read(header, 0, CHUNK_HEADER, 0);
-  return chunkHeaderIn(header)?.journal_id;
-}
-
-interface Scan {
+/** What a footer says. */
+interface Footer {
   readonly blocks: readonly FoundBlock[];
   readonly mark: Mark;
   /** Bytes of the chunks. */
   readonly bytes: number;
+}
+
+interface Scan extends Footer {
   readonly removed: number;
   /** Set for the newest file. */
   readonly journal_id?: string | undefined;
@@ -72,9 +123,13 @@ async function scanFile(
   const file = await open(path, "r+");
   try {
     const { size } = await file.stat();
-    const closed = await readFooter(file, size);
-    const scan = closed ?? (await walked(file, size, before));
-    return isNewest ? { ...scan, journal_id: await journalIdIn(file) } : scan;
+    const start = isNewest ? await readAt(file, 0, START) : undefined;
+    // Most of the newest files are small: one read is enough for them.
+    const footer = await readFooter(file, size, start);
+    const scan = footer
+      ? { ...footer, removed: 0 }
+      : await walked(file, size, before);
+    return { ...scan, journal_id: start && chunkHeaderIn(start)?.journal_id };
   } finally {
     await file.close();
   }
@@ -149,18 +204,31 @@ class HeaderReader {
 
 const WINDOW = 32 * 1024; // bytes
 
-/** What the footer says; `undefined` if there is none. */
+/** What the footer says; `undefined` if there is none. `start`: the first bytes of the file, if they were read. */
 async function readFooter(
   file: FileHandle,
   size: number,
-): Promise<Scan | undefined> {
-  const tail = Buffer.alloc(Math.min(FOOTER_TAIL, size));
-  await file.read(tail, 0, tail.length, size - tail.length);
-  const length = footerLengthIn(tail);
+  start?: Buffer,
+): Promise<Footer | undefined> {
+  const read = (length: number) =>
+    start?.length === size
+      ? Promise.resolve(start.subarray(size - length))
+      : readAt(file, size - length, length);
+  const length = footerLengthIn(await read(Math.min(FOOTER_TAIL, size)));
   if (length === undefined || length > size) return undefined;
-  const footer = Buffer.alloc(length);
-  await file.read(footer, 0, length, size - length);
-  const found = footerIn(footer);
-  if (found === undefined) return undefined;
-  return { ...found, bytes: size - length, removed: 0 };
+  const found = footerIn(await read(length));
+  return found && { ...found, bytes: size - length };
 }
+
+async function readAt(
+  file: FileHandle,
+  at: number,
+  length: number,
+): Promise<Buffer> {
+  const buffer = Buffer.allocUnsafe(length);
+  const { bytesRead } = await file.read(buffer, 0, length, at);
+  return buffer.subarray(0, bytesRead);
+}
+
+/** Bytes of the first read of a newest file. */
+const START = 8 * 1024;

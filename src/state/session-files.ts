@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { findSegments } from "../journal/found.ts";
+import { findSegments, type FootersAhead } from "../journal/found.ts";
 import { type FoundJournal, NOTHING_FOUND } from "../journal/segment.ts";
 import { newJournalId } from "../journal/journal.ts";
 import type { Log } from "../log/log.ts";
@@ -18,6 +18,7 @@ import {
   makePrivateDirectory,
   readPrivate,
   writePrivate,
+  writePrivateText,
 } from "../host/private-file.ts";
 
 export const SESSION_FORMAT = 1;
@@ -39,6 +40,8 @@ export interface SessionFilesOptions {
   /** Whether the values of environment variables are written too. */
   readonly keepEnv: boolean;
   readonly log: Log;
+  /** What was read before the process that had the state let go of it. */
+  readonly ahead?: FootersAhead | undefined;
 }
 
 /** The name of a session's folder: any session id gives a safe name. */
@@ -83,7 +86,7 @@ export async function openSessionFiles(
 ): Promise<{ readonly store: SessionStore; readonly saved: SavedSession }> {
   const directory = join(options.directory, folder);
   const file = readSessionFile(options.directory, folder);
-  const found = await findSegments(directory);
+  const found = await findSegments(directory, options.ahead);
   const { session: saved, journal_id } = file;
   const { session_id } = saved.spec;
   if (found.removed > 0) {
@@ -110,7 +113,8 @@ export async function openSessionFiles(
   try {
     positions.limit(left.found.last);
     opened.records.replace(left.requests);
-    writeSession(directory, left.journal_id, saved, options);
+    const json = encodedSession(left.journal_id, saved, options);
+    writePrivateText(join(directory, SESSION_FILE), json);
     writePrivate(join(directory, DURABLE), {});
   } catch (error) {
     // The next process does the same again.
@@ -158,16 +162,15 @@ const NOT_REMOVED =
   "It cannot be noted that the journal is not written: after a crash, clients may miss entries";
 const NOT_WRITTEN = "The state of a session cannot be written";
 
-/** Throws a system error. */
-function writeSession(
-  directory: string,
+/** What the session's file says of it, as JSON. */
+function encodedSession(
   journal_id: string,
   whole: SavedSession,
   { keepEnv }: Pick<SessionFilesOptions, "keepEnv">,
-): void {
+): string {
   const session = keepEnv ? whole : withoutValues(whole);
   const file: SessionFile = { format: SESSION_FORMAT, journal_id, session };
-  writePrivate(join(directory, SESSION_FILE), file);
+  return JSON.stringify(file);
 }
 
 interface Opened extends Omit<
@@ -196,6 +199,8 @@ function storeOf(
     opened.checkpoints ?? new CheckpointFiles({ directory, journal_id, log });
   /** From then on another process may use the files. */
   let isClosed = false;
+  /** What this process wrote last of the session. */
+  let written: string | undefined;
   const attempt = (failed: string, act: () => void): void => {
     if (isClosed) return;
     try {
@@ -214,9 +219,12 @@ function storeOf(
     ...opened,
     checkpoints,
     save(session) {
-      attempt(NOT_WRITTEN, () =>
-        writeSession(directory, journal_id, session, options),
-      );
+      const json = encodedSession(journal_id, session, options);
+      if (json === written) return;
+      attempt(NOT_WRITTEN, () => {
+        writePrivateText(join(directory, SESSION_FILE), json);
+        written = json;
+      });
     },
     record(record) {
       attempt("A request cannot be written", () => records.append(record));

@@ -18,6 +18,7 @@ import {
 import { join } from "node:path";
 import { currentOwner, hasEnded, type Owner } from "../host/owner.ts";
 import type { Log } from "../log/log.ts";
+import { FootersAhead } from "../journal/found.ts";
 import type { SavedSession, SessionStore } from "../session/store.ts";
 import {
   makePrivateDirectory,
@@ -56,6 +57,8 @@ export interface StateOptions {
   /** Whether the values of environment variables are written too. */
   readonly keepEnv: boolean;
   readonly log: Log;
+  /** What was read before the process that had the state let go of it. */
+  readonly ahead?: FootersAhead | undefined;
 }
 
 export interface FoundSession {
@@ -92,13 +95,13 @@ export function openState(options: StateOptions): State {
 }
 
 function opened(directory: string, options: StateOptions): State {
-  const { log, keepEnv } = options;
+  const { log, keepEnv, ahead } = options;
   const sessions = join(directory, "sessions");
   makePrivateDirectory(sessions);
   const unlock = lockState(directory);
   try {
     const server = serverState(directory, options.token);
-    const files = { directory: sessions, keepEnv, log };
+    const files = { directory: sessions, keepEnv, log, ahead };
     return {
       directory,
       server,
@@ -142,13 +145,17 @@ export interface ServerFile extends ServerState {
   readonly format: number;
 }
 
-/** Reads what a server would need to open the state, and changes nothing. Throws an error whose message is for people if it would fail. */
-export function assertReadable(directory: string): void {
+/** Reads what a server would need to open the state, and changes nothing. Rejects with an error whose message is for people if it would fail. */
+export async function readAhead(directory: string): Promise<FootersAhead> {
   serverFileIn(directory);
   const sessions = join(directory, "sessions");
+  const ahead = new FootersAhead();
   for (const folder of readdirSync(sessions)) {
-    if (isSessionFolder(sessions, folder)) readSessionFile(sessions, folder);
+    if (!isSessionFolder(sessions, folder)) continue;
+    readSessionFile(sessions, folder);
+    await ahead.read(join(sessions, folder));
   }
+  return ahead;
 }
 
 function serverState(

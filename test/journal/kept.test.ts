@@ -6,6 +6,7 @@ import {
   rmSync,
   statSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { open } from "node:fs/promises";
@@ -16,7 +17,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Mark } from "../../src/journal/chunk.ts";
 import type { File, OpenFile } from "../../src/journal/blocks.ts";
 import { DiskBudget } from "../../src/journal/disk-budget.ts";
-import { findSegments } from "../../src/journal/found.ts";
+import { findSegments, FootersAhead } from "../../src/journal/found.ts";
 import { Journal, newJournalId } from "../../src/journal/journal.ts";
 import { MemoryBudget } from "../../src/journal/memory-budget.ts";
 import { compose, type Message } from "../../src/jupyter/message.ts";
@@ -361,6 +362,47 @@ test("a closed segment is opened by its footer alone, with the same entries", as
     truncateSync(path, statSync(path).size - 4);
   }
   expect(await textsOf((await opened(small)).journal)).toEqual(expected);
+});
+
+test("a footer that was read ahead is not read again, unless the file has changed", async () => {
+  const small = { disk: 512 * KB }; // a segment has 32 KiB
+  const { journal } = await opened(small);
+  for (let n = 1; n <= 20; n += 1) {
+    journal.append(line("y".repeat(4 * KB)));
+    await eventually(
+      "the entries are written",
+      () => journal.last === n || undefined,
+    );
+  }
+  const files = () =>
+    readdirSync(directory).map((name) => join(directory, name));
+  const at = new Date(1_700_000_000_000);
+  for (const path of files()) utimesSync(path, at, at);
+  const ahead = new FootersAhead();
+  await ahead.read(directory); // the newest file has no footer yet
+  expect(files().map((path) => statSync(path).mtimeMs)).toEqual(
+    files().map(() => at.getTime()),
+  );
+  await journal.letGo();
+  const expected = await findSegments(directory);
+  expect(expected.segments.length).toBeGreaterThan(2);
+  expect(await findSegments(directory, ahead)).toEqual(expected);
+
+  await ahead.read(directory);
+  const [changed = "", damaged = ""] = files();
+  writeFileSync(changed, readFileSync(changed)); // another time
+  for (const path of [changed, damaged]) {
+    const { size, mtime } = statSync(path);
+    const file = await open(path, "r+");
+    await file.write("x", size - 1); // both have no valid footer now
+    await file.close();
+    if (path === damaged) utimesSync(path, mtime, mtime);
+  }
+  const truncated = statSync(changed).size;
+  expect(await findSegments(directory, ahead)).toEqual({
+    ...expected,
+    removed: truncated - statSync(changed).size,
+  });
 });
 
 test("entries that the limit on disk removed are a gap after a restart", async () => {
