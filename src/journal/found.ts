@@ -14,6 +14,7 @@ import {
   footerIn,
   footerLengthIn,
   type FoundBlock,
+  FoundBlocks,
   type FoundJournal,
   type FoundSegment,
   SEGMENT_PREFIX,
@@ -87,13 +88,12 @@ export async function findSegments(
         : { ...closed, removed: 0 };
     removed += scan.removed;
     const { blocks } = scan;
-    const newest = blocks.at(-1);
-    if (newest === undefined) {
+    if (blocks.count === 0) {
       await rm(path, { force: true });
       continue;
     }
     segments.push({ path, blocks, bytes: scan.bytes });
-    last = newest.last;
+    last = blocks.last;
     mark = scan.mark;
     newestId = scan.journal_id;
   }
@@ -103,7 +103,7 @@ export async function findSegments(
 
 /** What a footer says. */
 interface Footer {
-  readonly blocks: readonly FoundBlock[];
+  readonly blocks: FoundBlocks;
   readonly mark: Mark;
   /** Bytes of the chunks. */
   readonly bytes: number;
@@ -171,7 +171,7 @@ async function walked(
   }
   if (complete.bytes < size) await file.truncate(complete.bytes);
   return {
-    blocks: blocks.slice(0, complete.blocks),
+    blocks: FoundBlocks.of(blocks.slice(0, complete.blocks)),
     mark: complete.mark,
     bytes: complete.bytes,
     removed: size - complete.bytes,
@@ -212,7 +212,7 @@ async function readFooter(
 ): Promise<Footer | undefined> {
   const read = (length: number) =>
     start?.length === size
-      ? Promise.resolve(start.subarray(size - length))
+      ? Promise.resolve(Buffer.from(start.subarray(size - length))) // a copy keeps less memory
       : readAt(file, size - length, length);
   const length = footerLengthIn(await read(Math.min(FOOTER_TAIL, size)));
   if (length === undefined || length > size) return undefined;

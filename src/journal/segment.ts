@@ -15,8 +15,7 @@ export interface FoundBlock {
 
 export interface FoundSegment {
   readonly path: string;
-  /** In the order of their numbers. */
-  readonly blocks: readonly FoundBlock[];
+  readonly blocks: FoundBlocks;
   readonly bytes: number;
 }
 
@@ -64,12 +63,7 @@ const ROW = 32;
 
 export function footerOf(blocks: readonly FoundBlock[], mark: Mark): Buffer {
   const bytes = Buffer.alloc(blocks.length * ROW + FOOTER_TAIL);
-  let at = 0;
-  for (const { first, last, offset, length } of blocks) {
-    for (const value of [first, last - first + 1, offset, length]) {
-      at = bytes.writeBigUInt64LE(BigInt(value), at);
-    }
-  }
+  const at = writeRows(blocks, bytes);
   FOOTER_MAGIC.copy(bytes, at);
   bytes.writeUInt16LE(FOOTER_VERSION, at + 4);
   bytes.writeUInt32LE(blocks.length, at + 8);
@@ -78,6 +72,62 @@ export function footerOf(blocks: readonly FoundBlock[], mark: Mark): Buffer {
   const sumAt = bytes.length - 4;
   bytes.writeUInt32LE(crc32(bytes.subarray(0, sumAt)), sumAt);
   return bytes;
+}
+
+/** Returns where the rows end. */
+function writeRows(blocks: readonly FoundBlock[], bytes: Buffer): number {
+  let at = 0;
+  for (const { first, last, offset, length } of blocks) {
+    for (const value of [first, last - first + 1, offset, length]) {
+      at = bytes.writeBigUInt64LE(BigInt(value), at);
+    }
+  }
+  return at;
+}
+
+/** The chunks of a file, in the order of their numbers: rows of a footer, which are decoded when they are needed. */
+export class FoundBlocks implements Iterable<FoundBlock> {
+  readonly rows: Buffer;
+
+  /** `rows`: see `footerOf`. */
+  constructor(rows: Buffer) {
+    this.rows = rows;
+  }
+
+  static of(blocks: readonly FoundBlock[]): FoundBlocks {
+    const rows = Buffer.alloc(blocks.length * ROW);
+    writeRows(blocks, rows);
+    return new FoundBlocks(rows);
+  }
+
+  get count(): number {
+    return this.rows.length / ROW;
+  }
+
+  /** The first number; 0 if there is no chunk. */
+  get first(): number {
+    return this.count === 0 ? 0 : this.#at(0).first;
+  }
+
+  /** The last number; 0 if there is no chunk. */
+  get last(): number {
+    return this.count === 0 ? 0 : this.#at(this.count - 1).last;
+  }
+
+  *[Symbol.iterator](): Generator<FoundBlock, void> {
+    for (let index = 0; index < this.count; index += 1) yield this.#at(index);
+  }
+
+  #at(index: number): FoundBlock {
+    const number = (column: number): number => {
+      const at = index * ROW + column * 8;
+      const high = this.rows.readUInt32LE(at + 4);
+      return high * 2 ** 32 + this.rows.readUInt32LE(at);
+    };
+    const first = number(0);
+    const last = first + number(1) - 1;
+    return { first, last, offset: number(2), length: number(3) };
+  }
 }
 
 /** Bytes of the whole footer that ends with these bytes; `undefined` if they are not the end of one. */
@@ -93,22 +143,15 @@ export function footerLengthIn(tail: Buffer): number | undefined {
 /** `undefined` if the footer is damaged. */
 export function footerIn(
   footer: Buffer,
-): { readonly blocks: readonly FoundBlock[]; readonly mark: Mark } | undefined {
+): { readonly blocks: FoundBlocks; readonly mark: Mark } | undefined {
   const sumAt = footer.length - 4;
   if (crc32(footer.subarray(0, sumAt)) !== footer.readUInt32LE(sumAt)) {
     return undefined;
   }
   const tail = footer.length - FOOTER_TAIL;
-  const blocks: FoundBlock[] = [];
-  for (let at = 0; at < tail; at += ROW) {
-    const [first = 0, count = 0, offset = 0, length = 0] = [0, 8, 16, 24].map(
-      (column) => Number(footer.readBigUInt64LE(at + column)),
-    );
-    blocks.push({ first, last: first + count - 1, offset, length });
-  }
   const mark = {
     run: footer.readUInt32LE(tail + 12),
     event: Number(footer.readBigUInt64LE(tail + 16)),
   };
-  return { blocks, mark };
+  return { blocks: new FoundBlocks(footer.subarray(0, tail)), mark };
 }

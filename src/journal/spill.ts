@@ -28,6 +28,7 @@ import { type Mark, NO_MARK } from "./chunk.ts";
 import type { DiskBudget, DiskHolder } from "./disk-budget.ts";
 import { Entries } from "./entries.ts";
 import {
+  type FoundBlocks,
   type FoundJournal,
   type FoundSegment,
   footerOf,
@@ -79,10 +80,8 @@ interface Written extends Block {
   reading: Promise<Entries> | undefined;
 }
 
-interface Segment {
+class Segment {
   readonly path: string;
-  /** In the order of their numbers. */
-  readonly blocks: Written[];
   bytes: number;
   /** `undefined` once the segment is closed. */
   handle: File | undefined;
@@ -90,6 +89,43 @@ interface Segment {
   closing: Promise<void> | undefined;
   /** The last write; never rejects. */
   writing: Promise<void> | undefined;
+  readonly #blocks: Written[] = [];
+  /** What an earlier process has written, until it is needed. */
+  #found: FoundBlocks | undefined;
+
+  constructor(path: string, bytes: number, found?: FoundBlocks) {
+    this.path = path;
+    this.bytes = bytes;
+    this.#found = found;
+  }
+
+  /** In the order of their numbers. */
+  get blocks(): Written[] {
+    const found = this.#found;
+    this.#found = undefined;
+    for (const { first, last, offset, length } of found ?? []) {
+      this.#blocks.push({
+        segment: this,
+        first,
+        last,
+        offset,
+        length,
+        entries: undefined,
+        reading: undefined,
+      });
+    }
+    return this.#blocks;
+  }
+
+  /** The first number; `undefined` if there is no block. */
+  get first(): number | undefined {
+    return this.#found?.first ?? this.#blocks[0]?.first;
+  }
+
+  /** The last number; 0 if there is no block. */
+  get last(): number {
+    return this.#found?.last ?? this.#blocks.at(-1)?.last ?? 0;
+  }
 }
 
 type OpenSegment = Segment & { handle: File };
@@ -139,27 +175,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
   }
 
   #addFound({ path, blocks, bytes }: FoundSegment): void {
-    const segment: Segment = {
-      path,
-      blocks: [],
-      bytes,
-      handle: undefined,
-      closing: undefined,
-      writing: undefined,
-    };
-    const [entries, reading] = [undefined, undefined];
-    for (const { first, last, offset, length } of blocks) {
-      segment.blocks.push({
-        segment,
-        first,
-        last,
-        offset,
-        length,
-        entries,
-        reading,
-      });
-    }
-    this.#segments.push(segment);
+    this.#segments.push(new Segment(path, bytes, blocks));
     this.#countBytes(bytes);
   }
 
@@ -172,7 +188,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
     const acknowledged = this.#options.acknowledged();
     let bytes = 0;
     for (const segment of this.#segments) {
-      if ((segment.blocks.at(-1)?.last ?? 0) > acknowledged) break;
+      if (segment.last > acknowledged) break;
       bytes += segment.bytes;
     }
     return bytes;
@@ -180,7 +196,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
 
   /** The oldest number on disk or about to be written. */
   get first(): number | undefined {
-    return this.#segments[0]?.blocks[0]?.first ?? this.#pending[0]?.first;
+    return this.#segments[0]?.first ?? this.#pending[0]?.first;
   }
 
   /** False while the wait after a failed write lasts. */
@@ -196,10 +212,7 @@ export class Spill implements DiskHolder, AsyncDisposable {
   }
 
   #findWritten(seq: number): Written | undefined {
-    const segment = firstWhere(
-      this.#segments,
-      ({ blocks }) => (blocks.at(-1)?.last ?? 0) >= seq,
-    );
+    const segment = firstWhere(this.#segments, ({ last }) => last >= seq);
     return segment && firstWhere(segment.blocks, ({ last }) => last >= seq);
   }
 
@@ -395,8 +408,9 @@ export class Spill implements DiskHolder, AsyncDisposable {
     const name = this.#name((this.#count += 1));
     const path = join(this.#options.directory(), name);
     const handle = await this.#open(path, "wx", 0o600);
-    const rest = { closing: undefined, writing: undefined };
-    return { path, blocks: [], bytes: 0, handle, ...rest };
+    const segment = new Segment(path, 0);
+    segment.handle = handle;
+    return segment as OpenSegment;
   }
 
   /** Closes a segment for writing. One that outlives the process gets a footer; without it, the segment can be read more slowly. */
