@@ -98,7 +98,8 @@ export async function openSessionFiles(
   const log = LogFile.open(join(directory, REQUESTS));
   const requests = log.records as RequestRecord[];
   const positions = PositionFile.open(join(directory, POSITIONS));
-  const opened = { directory, saved, positions, records: log.log };
+  const written = JSON.stringify(file);
+  const opened = { directory, saved, positions, records: log.log, written };
   if (existsSync(join(directory, DURABLE))) {
     const own = { directory, journal_id, log: options.log };
     const checkpoints = CheckpointFiles.of(own, found.last);
@@ -115,6 +116,7 @@ export async function openSessionFiles(
     opened.records.replace(left.requests);
     const json = encodedSession(left.journal_id, saved, options);
     writePrivateText(join(directory, SESSION_FILE), json);
+    opened.written = json;
     writePrivate(join(directory, DURABLE), {});
   } catch (error) {
     // The next process does the same again.
@@ -187,10 +189,12 @@ interface Opened extends Omit<
 > {
   readonly records: LogFile;
   readonly positions: PositionFile;
+  /** What the session's file has, as JSON. */
+  readonly written?: string | undefined;
 }
 
 function storeOf(
-  { records, positions, ...opened }: Opened,
+  { records, positions, written: found, ...opened }: Opened,
   options: SessionFilesOptions,
 ): SessionStore {
   const { log } = options;
@@ -199,8 +203,7 @@ function storeOf(
     opened.checkpoints ?? new CheckpointFiles({ directory, journal_id, log });
   /** From then on another process may use the files. */
   let isClosed = false;
-  /** What this process wrote last of the session. */
-  let written: string | undefined;
+  let written = found;
   const attempt = (failed: string, act: () => void): void => {
     if (isClosed) return;
     try {
