@@ -45,7 +45,7 @@ export interface Listener extends AsyncDisposable {
   readonly address: Address;
   /** The socket itself, for a process that holds it. */
   readonly handle: unknown;
-  /** Accepts no new connection, and closes WebSockets so that their clients connect to the next server. A socket that another process holds is left as it is. Resolves when the WebSockets have closed, or soon; the other connections are then cut. Dispose of the listener then. */
+  /** Accepts no new connection, and closes WebSockets so that their clients connect to the next server. At a socket that another process holds, clients wait for the next server. Resolves when the WebSockets have closed, or soon; the other connections are then cut. Dispose of the listener then. */
   letGo(): Promise<void>;
 }
 
@@ -135,7 +135,7 @@ export async function listen(
     async letGo() {
       isLetGo = true;
       if (held === undefined) void stop();
-      http.on("connection", (socket) => socket.destroy());
+      else http.close(); // only here: clients wait at the socket for the next server
       http.closeIdleConnections();
       await within(sockets.close(SERVICE_RESTART), LET_GO_MS);
       // A request that comes now would be told that there is no such session.
