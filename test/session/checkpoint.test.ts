@@ -406,7 +406,7 @@ test("a checkpoint is of no use if entries after it are not kept any more", asyn
 
 test("a damaged checkpoint gives way to the one before, and that to the whole journal", async () => {
   const { server } = await told();
-  await written(server.session);
+  await isCheckpointed(server);
   const live = stateOf(server.session);
   const [older = "", newer = ""] = checkpointsIn(server.folder);
   const damages: ((path: string) => void)[] = [
