@@ -1,5 +1,12 @@
 /** Executions that one client begins and another finds, against a real server and real kernels. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  afterAll,
+  beforeAll,
+  describe,
+  expect,
+  it,
+  onTestFailed,
+} from "vitest";
 import {
   type Client,
   connect,
@@ -34,6 +41,19 @@ afterAll(async () => {
 async function shared(kernel = "echo") {
   const session = await client.start(kernel);
   const seen = other.session(session.session_id);
+  // A test that waits in vain says what the server has.
+  onTestFailed(() => {
+    const { sessions } = opened.server.supervisor;
+    const found = sessions.find(({ id }) => id === session.session_id);
+    if (found === undefined) return; // the test has ended
+    const { executions, journal } = found;
+    const states = [...executions].map(
+      ({ state, firstSeq, lastSeq, input }) =>
+        `${state} ${firstSeq}-${lastSeq}${input ? " waits for input" : ""}`,
+    );
+    const connections = [client, other].map((each) => each.connection.state);
+    console.error(connections, states, `${journal.readers} of`, journal.last);
+  });
   return {
     session,
     seen,
