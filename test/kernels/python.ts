@@ -17,46 +17,45 @@ const candidates = [
   "/usr/bin/python3",
 ];
 
+/** What tests may need of a Python. */
+const MODULES = [
+  "ipykernel",
+  "ipywidgets",
+  "jupyter_console",
+  "jupyter_server",
+  "jupyterhub",
+  "jupyterlab",
+  "notebook.app", // of Notebook 7
+] as const;
+type Module = (typeof MODULES)[number];
+
+/** The modules of each Python that was asked; `undefined`: the program does not run. All are asked for in one process, because each test file does this. */
+const asked = new Map<string, ReadonlySet<string> | undefined>();
+
 /** Any Python 3; `undefined` if there is none. */
-export const python = candidates.find((candidate) =>
-  runs(candidate, ["--version"]),
-);
+export const python = withModules();
 
 /** A Python that has ipykernel; `undefined` if there is none. */
-export const pythonWithIpykernel = candidates.find((candidate) =>
-  runs(candidate, ["-m", "ipykernel", "--version"]),
-);
+export const pythonWithIpykernel = withModules("ipykernel");
 
 /** A Python that has a Jupyter Server; `undefined` if there is none. */
-export const pythonWithJupyterServer = candidates.find((candidate) =>
-  runs(candidate, ["-m", "jupyter_server", "--version"]),
-);
+export const pythonWithJupyterServer = withModules("jupyter_server");
 
 /** A Python that has JupyterLab, and an ipykernel with widgets; `undefined` where there is none. */
-export const pythonWithJupyterLab = candidates.find((candidate) =>
-  runs(candidate, [
-    "-c",
-    "from importlib.util import find_spec; assert all(map(find_spec, ['jupyterlab', 'ipykernel', 'ipywidgets']))",
-  ]),
+export const pythonWithJupyterLab = withModules(
+  "jupyterlab",
+  "ipykernel",
+  "ipywidgets",
 );
 
 /** A Python that has Notebook 7, and an ipykernel; `undefined` where there is none. */
-export const pythonWithNotebook = candidates.find((candidate) =>
-  runs(candidate, [
-    "-c",
-    "from importlib.util import find_spec; assert all(map(find_spec, ['notebook.app', 'ipykernel']))",
-  ]),
-);
+export const pythonWithNotebook = withModules("notebook.app", "ipykernel");
 
 /** A Python that has Jupyter's console; `undefined` where there is none. */
-export const pythonWithJupyterConsole = candidates.find((candidate) =>
-  runs(candidate, ["-m", "jupyter_console", "--version"]),
-);
+export const pythonWithJupyterConsole = withModules("jupyter_console");
 
 /** A Python that has JupyterHub; `undefined` where there is none. */
-export const pythonWithJupyterHub = candidates.find((candidate) =>
-  runs(candidate, ["-m", "jupyterhub", "--version"]),
-);
+export const pythonWithJupyterHub = withModules("jupyterhub");
 
 /** Writes `<folder>/kernels/python3/kernel.json` if there is an ipykernel, so that the folder can be used as JUPYTER_PATH. */
 export function installIpykernel(folder: string): void {
@@ -73,11 +72,32 @@ export function installIpykernel(folder: string): void {
   writeFileSync(join(home, "kernel.json"), JSON.stringify(spec));
 }
 
-function runs(program: string, args: readonly string[]): boolean {
+function withModules(...wanted: readonly Module[]): string | undefined {
+  return candidates.find((candidate) => {
+    if (!asked.has(candidate)) asked.set(candidate, modulesOf(candidate));
+    const found = asked.get(candidate);
+    return found !== undefined && wanted.every((name) => found.has(name));
+  });
+}
+
+/** `undefined` if the program does not run. */
+function modulesOf(program: string): ReadonlySet<string> | undefined {
+  const code = `
+import sys
+from importlib.util import find_spec
+for name in sys.argv[1:]:
+    try:
+        if find_spec(name): print(name)
+    except ImportError: pass
+`;
   try {
-    execFileSync(program, args, { stdio: "ignore", timeout: TIMEOUT_MS });
-    return true;
+    const printed = execFileSync(program, ["-c", code, ...MODULES], {
+      stdio: ["ignore", "pipe", "ignore"],
+      encoding: "utf8",
+      timeout: TIMEOUT_MS,
+    });
+    return new Set(printed.split(/\s+/));
   } catch {
-    return false; // it does not exist, or lacks the module
+    return undefined;
   }
 }
