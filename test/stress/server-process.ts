@@ -83,6 +83,8 @@ export class Witness {
   readonly #record: string;
   /** The number of requested messages. */
   printed = 0;
+  /** The execution that prints the last of them. */
+  #newest = "";
 
   constructor(server: ServerProcess, session_id: string, record: string) {
     this.#server = server;
@@ -94,11 +96,12 @@ export class Witness {
   /** Requests this many messages of up to `size` bytes; does not wait for them. */
   async begin(count: number, size: number): Promise<void> {
     this.printed += count;
+    this.#newest = crypto.randomUUID();
     const { session_id } = this;
     const path = `/sessions/${session_id}/messages`;
     const answer = await this.#server.ask("POST", path, {
       channel: "shell",
-      header: { msg_id: crypto.randomUUID(), msg_type: "execute_request" },
+      header: { msg_id: this.#newest, msg_type: "execute_request" },
       content: { code: `flood ${count} ${size}` },
       buffers: [],
     });
@@ -117,9 +120,12 @@ export class Witness {
         ? true
         : undefined,
     );
-    await eventually("the idle kernel", async () =>
-      (await this.describe())["status"] === "idle" ? true : undefined,
-    );
+    // That the kernel is idle could be of the time before.
+    const path = `/sessions/${this.session_id}/executions/${this.#newest}`;
+    await eventually("the end of the flood", async () => {
+      const { body } = await this.#server.ask("GET", path);
+      return (body as { state: string }).state === "done" ? true : undefined;
+    });
   }
 
   async describe(): Promise<Readonly<Record<string, unknown>>> {
