@@ -1,7 +1,6 @@
 /** Sessions and kernels that outlive the server: its state directory and its keeper. */
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import type { FootersAhead } from "./journal/found.ts";
 import type { KernelSockets } from "./kernel/ipc.ts";
 import type { Provisioner } from "./kernel/kernel.ts";
 import type { KeepTimes } from "./keeper/hello.ts";
@@ -12,7 +11,7 @@ import type { Faults } from "./log/faults.ts";
 import type { Log } from "./log/log.ts";
 import { isExecutable } from "./package/files.ts";
 import { defaultStateRoot } from "./state/root.ts";
-import { openState, type State } from "./state/state.ts";
+import { openState, type State, type StateAhead } from "./state/state.ts";
 import { within } from "./time/within.ts";
 import type { TransportName } from "./zmq/transport-of.ts";
 
@@ -32,7 +31,7 @@ export interface KeepOptions {
   /** The program that holds the kernels, as arguments of Node. Default: the one in this package. */
   readonly keeper?: readonly string[] | undefined;
   /** What was read of the state before another server let go of it. */
-  readonly ahead?: FootersAhead | undefined;
+  readonly ahead?: StateAhead | undefined;
 }
 
 /** Sessions whose kernels have ended stay with their histories up to these limits. Beyond them, the one that was not used for the longest time is deleted first. 0: no limit. */

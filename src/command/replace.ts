@@ -6,8 +6,12 @@
 import { spawn } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
 import { defaultStateRoot, stateDirectory } from "../state/root.ts";
-import { announcement, readAhead, userOf } from "../state/state.ts";
-import type { FootersAhead } from "../journal/found.ts";
+import {
+  announcement,
+  readAhead,
+  type StateAhead,
+  userOf,
+} from "../state/state.ts";
 import type { Log } from "../log/log.ts";
 import { CommandError } from "./exit.ts";
 import type { ServeOptions } from "./serve-options.ts";
@@ -26,10 +30,10 @@ export function stateOf({ stateDir, stateName }: ServeOptions): string {
 /** Resolves when no server uses the state, with what was read of it before. Throws `refused`; the other server then goes on. */
 export async function takeOver(
   directory: string,
-): Promise<FootersAhead | undefined> {
+): Promise<StateAhead | undefined> {
   const other = userOf(directory);
   if (other === undefined) return undefined;
-  let ahead: FootersAhead;
+  let ahead: StateAhead;
   try {
     ahead = await readAhead(directory);
   } catch (cause) {

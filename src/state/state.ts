@@ -58,7 +58,7 @@ export interface StateOptions {
   readonly keepEnv: boolean;
   readonly log: Log;
   /** What was read before the process that had the state let go of it. */
-  readonly ahead?: FootersAhead | undefined;
+  readonly ahead?: StateAhead | undefined;
 }
 
 export interface FoundSession {
@@ -145,8 +145,11 @@ export interface ServerFile extends ServerState {
   readonly format: number;
 }
 
+/** What is read of a state while another process uses it. */
+export type StateAhead = FootersAhead;
+
 /** Reads what a server would need to open the state, and changes nothing. Rejects with an error whose message is for people if it would fail. */
-export async function readAhead(directory: string): Promise<FootersAhead> {
+export async function readAhead(directory: string): Promise<StateAhead> {
   serverFileIn(directory);
   const sessions = join(directory, "sessions");
   const ahead = new FootersAhead();
