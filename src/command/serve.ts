@@ -111,20 +111,19 @@ async function serve(
   terminal: Terminal,
   hub: Hub | undefined,
 ): Promise<ExitCode> {
-  let serverOptions = toServerOptions(options);
+  const givenOptions = toServerOptions(options);
   privateDirectory(); // fails here, before anything runs, if it cannot be made
   if (hub === undefined) await warn(options, terminal);
   delete process.env["KALLICHORE_TOKEN"]; // kernels inherit the environment
   await using book = openBook(options);
   const { log } = book;
   const state = options.keep === true ? stateOf(options) : undefined;
-  if (options.replace === true && state !== undefined) {
-    const ahead = await takeOver(state);
-    serverOptions = {
-      ...serverOptions,
-      keep: { ...serverOptions.keep, ahead },
-    };
-  }
+  const isReplacing = options.replace === true && state !== undefined;
+  const ahead = isReplacing ? await takeOver(state) : undefined;
+  const serverOptions =
+    ahead === undefined
+      ? givenOptions
+      : { ...givenOptions, keep: { ...givenOptions.keep, ahead } };
   using _pid = pidFile(options);
   const setting = { options, serverOptions, terminal, hub, book, state };
   for (let isFirst = true; ; isFirst = false) {

@@ -82,11 +82,8 @@ export async function findSegments(
     const path = join(directory, name);
     const isNewest = name === names.at(-1);
     const closed = isNewest ? undefined : ahead?.take(path);
-    const scan =
-      closed === undefined
-        ? await scanFile(path, last, isNewest)
-        : { ...closed, removed: 0 };
-    removed += scan.removed;
+    const scan: Scan = closed ?? (await scanFile(path, last, isNewest));
+    removed += scan.removed ?? 0;
     const { blocks } = scan;
     if (blocks.count === 0) {
       await rm(path, { force: true });
@@ -110,7 +107,8 @@ interface Footer {
 }
 
 interface Scan extends Footer {
-  readonly removed: number;
+  /** Bytes that were cut off. A file with a footer is complete. */
+  readonly removed?: number;
   /** Set for the newest file. */
   readonly journal_id?: string | undefined;
 }
@@ -126,9 +124,7 @@ async function scanFile(
     const start = isNewest ? await readAt(file, 0, START) : undefined;
     // Most of the newest files are small: one read is enough for them.
     const footer = await readFooter(file, size, start);
-    const scan = footer
-      ? { ...footer, removed: 0 }
-      : await walked(file, size, before);
+    const scan = footer ?? (await walked(file, size, before));
     return { ...scan, journal_id: start && chunkHeaderIn(start)?.journal_id };
   } finally {
     await file.close();

@@ -104,12 +104,12 @@ export class FoundBlocks implements Iterable<FoundBlock> {
     return this.rows.length / ROW;
   }
 
-  /** The first number; 0 if there is no chunk. */
+  /** The number of the oldest entry. A file without chunks has 0. */
   get first(): number {
     return this.count === 0 ? 0 : this.#at(0).first;
   }
 
-  /** The last number; 0 if there is no chunk. */
+  /** The number of the newest entry. A file without chunks has 0. */
   get last(): number {
     return this.count === 0 ? 0 : this.#at(this.count - 1).last;
   }

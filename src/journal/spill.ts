@@ -117,12 +117,12 @@ class Segment {
     return this.#blocks;
   }
 
-  /** The first number; `undefined` if there is no block. */
+  /** The number of the oldest entry. A segment without blocks has none. */
   get first(): number | undefined {
     return this.#found?.first ?? this.#blocks[0]?.first;
   }
 
-  /** The last number; 0 if there is no block. */
+  /** The number of the newest entry. A segment without blocks has 0. */
   get last(): number {
     return this.#found?.last ?? this.#blocks.at(-1)?.last ?? 0;
   }

@@ -280,7 +280,7 @@ export function userOf(directory: string): Owner | undefined {
   return liveOwnerIn(join(directory, "lock"));
 }
 
-/** The process that a file names. `undefined` if it has ended, if there is no file, or if the file was not written completely. */
+/** Returns the process that a file names, if that process runs. A file that is missing or incomplete names none. */
 function liveOwnerIn(path: string): Owner | undefined {
   try {
     const owner = readPrivate(path) as Owner;

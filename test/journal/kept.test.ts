@@ -118,6 +118,17 @@ async function append(journal: Journal, from: number, to: number) {
   );
 }
 
+/** Appends entries of 4 KiB to an empty journal, each as a block of its own. */
+async function appendBlocks(journal: Journal, count: number) {
+  for (let n = 1; n <= count; n += 1) {
+    journal.append(line("z".repeat(4 * KB)));
+    await eventually(
+      "the entries are written",
+      () => journal.last === n || undefined,
+    );
+  }
+}
+
 test("the entries of an earlier process are read, and the numbers go on", async () => {
   const first = await opened();
   await append(first.journal, 1, 3);
@@ -367,13 +378,7 @@ test("a closed segment is opened by its footer alone, with the same entries", as
 test("a footer that was read ahead is not read again, unless the file has changed", async () => {
   const small = { disk: 512 * KB }; // a segment has 32 KiB
   const { journal } = await opened(small);
-  for (let n = 1; n <= 20; n += 1) {
-    journal.append(line("y".repeat(4 * KB)));
-    await eventually(
-      "the entries are written",
-      () => journal.last === n || undefined,
-    );
-  }
+  await appendBlocks(journal, 20);
   const files = () =>
     readdirSync(directory).map((name) => join(directory, name));
   const at = new Date(1_700_000_000_000);
@@ -408,13 +413,7 @@ test("a footer that was read ahead is not read again, unless the file has change
 test("entries that the limit on disk removed are a gap after a restart", async () => {
   const small = { disk: 64 * KB };
   const { journal } = await opened(small);
-  for (let n = 1; n <= 60; n += 1) {
-    journal.append(line("z".repeat(4 * KB)));
-    await eventually(
-      "the entries are written",
-      () => journal.last === n || undefined,
-    );
-  }
+  await appendBlocks(journal, 60);
   const again = await opened(small);
   expect(again.journal.last).toBe(60);
   expect(again.journal.first).toBeGreaterThan(1);
