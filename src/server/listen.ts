@@ -101,12 +101,16 @@ export async function listen(
   http.keepAliveTimeout = 65_000; // longer than clients keep idle connections, so that none is closed under a request
   const address = await bind(http, requested, held?.handle);
   let ended: Promise<unknown> | undefined;
+  /** Whether clients wait at this socket for the next server. */
+  let isLeft = false;
   /** Closing a Unix socket removes its path, at once: another server may use it then. Resolves when all connections are closed too. */
   const stop = (): Promise<unknown> => {
     if (ended !== undefined) return ended;
     ended = once(http, "close");
     http.close();
-    if (address.transport === "socket") rmSync(address.path, { force: true });
+    if (address.transport === "socket" && !isLeft) {
+      rmSync(address.path, { force: true });
+    }
     return ended;
   };
   let closed: Promise<void> | undefined;
@@ -122,27 +126,23 @@ export async function listen(
     await stopped;
     clearTimeout(timer);
   };
-  let isLetGo = false;
-  /** The end of the process closes a socket that another one holds, and leaves its path. */
-  const closeHeld = () => {
+  /** The connections were cut when the socket was left. */
+  const closeLeft = () => {
     dispatcher.close();
-    http.closeAllConnections();
     return Promise.resolve();
   };
   return {
     address,
     handle: (http as { readonly _handle?: unknown })._handle,
     async letGo() {
-      isLetGo = true;
-      if (held === undefined) void stop();
-      else http.close(); // only here: clients wait at the socket for the next server
+      isLeft = held !== undefined;
+      void stop();
       http.closeIdleConnections();
       await within(sockets.close(SERVICE_RESTART), LET_GO_MS);
       // A request that comes now would be told that there is no such session.
       http.closeAllConnections();
     },
-    [Symbol.asyncDispose]: () =>
-      (closed ??= isLetGo && held !== undefined ? closeHeld() : close()),
+    [Symbol.asyncDispose]: () => (closed ??= isLeft ? closeLeft() : close()),
   };
 }
 
