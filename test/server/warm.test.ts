@@ -137,17 +137,18 @@ test("its session's journal has what that of a kernel started for it has, and co
       ({ kind }) => kind !== "resource_usage",
     );
     // Between channels there is only the order of arrival.
-    const channels = ["iopub", "shell", undefined];
+    const byChannel = entries.toSorted((a, b) =>
+      String(a.channel).localeCompare(String(b.channel)),
+    );
     courses.push({
       numbers: entries.map(({ seq }) => seq),
-      entries: channels.map((of) =>
-        entries
-          .filter(({ channel }) => channel === of)
-          .map(({ kind, status, state, reason, header }) => [
-            kind,
-            header?.msg_type ?? status ?? state,
-            reason,
-          ]),
+      entries: byChannel.map(
+        ({ channel, kind, status, state, reason, header }) => [
+          channel,
+          kind,
+          header?.msg_type ?? status ?? state,
+          reason,
+        ],
       ),
     });
   }

@@ -89,8 +89,8 @@ test(
     const record = join(room.folder, "kept.record");
     const clients = allWays.map((way) => new StressClient(way, target));
     const notes: string[] = [];
-    /** How often the server was killed at each point. */
-    const reached = new Map<string, number>();
+    /** The points at which a server was killed. */
+    const reached = new Set<string>();
 
     const kill = async () => {
       const { running } = server;
@@ -98,23 +98,21 @@ test(
       await running.ended();
     };
 
-    /** Runs a server that is killed at the point. */
-    const crash = async (name: string): Promise<void> => {
-      if (name === ASKED || name === REPLACED) {
-        const asked = await ServerProcess.in(room, args);
-        await delay(random() * FLOOD_MS);
-        const next =
-          name === REPLACED
-            ? await ServerProcess.in(room, [...args, "--replace"])
-            : undefined;
-        if (next === undefined) asked.signal("SIGTERM");
-        expect(await asked.running.ended()).toMatchObject({ code: 0 });
-        next?.signal("SIGKILL");
-        await next?.running.ended();
-        reached.set(name, (reached.get(name) ?? 0) + 1);
-        return;
-      }
-      const { among, ...point } = POINTS[name] as Point;
+    /** Runs a server that ends because it is asked to. */
+    const letGo = async (isReplaced: boolean): Promise<void> => {
+      const asked = await ServerProcess.in(room, args);
+      await delay(random() * FLOOD_MS);
+      const next = isReplaced
+        ? await ServerProcess.in(room, [...args, "--replace"])
+        : undefined;
+      if (next === undefined) asked.signal("SIGTERM");
+      expect(await asked.running.ended()).toMatchObject({ code: 0 });
+      next?.signal("SIGKILL");
+      await next?.running.ended();
+    };
+
+    /** Runs a server that is killed at the point. Resolves with false if it did not come to it. */
+    const crash = async ({ among, ...point }: Point): Promise<boolean> => {
       const nth = 1 + Math.floor(random() * among);
       const env = {
         NODE_OPTIONS: `--import=${PRELOAD}`,
@@ -126,8 +124,14 @@ test(
       const late = setTimeout(() => running.child.kill("SIGTERM"), LIFE_MS);
       await running.ended();
       clearTimeout(late);
-      if (running.child.signalCode === "SIGKILL")
-        reached.set(name, (reached.get(name) ?? 0) + 1);
+      return running.child.signalCode === "SIGKILL";
+    };
+
+    const end = async (name: string): Promise<void> => {
+      const point = POINTS[name];
+      if (point === undefined) await letGo(name === REPLACED);
+      else if (!(await crash(point))) return;
+      reached.add(name);
     };
 
     /** What happened last, for the reader of a failure. */
@@ -156,14 +160,14 @@ test(
           points.push(names[Math.floor(random() * names.length)] ?? "");
         }
         doing = `round ${round}, killed ${points.join(", and ")}`;
-        for (const point of points) await crash(point);
+        for (const point of points) await end(point);
         server = await ServerProcess.in(room, args);
         await noted;
         await caughtUp(record, witness, clients);
       }
       expectGot(record, notes);
       if (ROUNDS >= names.length) {
-        expect([...reached.keys()].toSorted()).toEqual(names.toSorted());
+        expect([...reached].toSorted()).toEqual(names.toSorted());
       }
     } catch (error) {
       const state = await server.ask("GET", "/sessions/kept/executions");
