@@ -95,6 +95,10 @@ describe.skipIf(without !== "")(`in Chromium${without}`, () => {
   });
 
   test("a session's channels are a WebSocket in the page too", async () => {
+    // React's strict mode mounts the page twice: the first session ends while the second one starts.
+    const sessions = () =>
+      page.evaluate(() => window.mocked.server.supervisor.sessions.length);
+    await expect.poll(sessions).toBe(1);
     const texts = await page.evaluate(async () => {
       const [session] = window.mocked.server.supervisor.sessions;
       const socket = new WebSocket(
