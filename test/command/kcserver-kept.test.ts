@@ -109,6 +109,22 @@ describe("a server that is killed", needsPosix, () => {
     await ends(server, session);
   });
 
+  test("listens at its path again if the path was removed", async () => {
+    await using ground = newGround();
+    const { server } = await kept(ground, { transport: "socket" });
+    const session = await Session.started(server);
+    if (!("socketPath" in server.address)) throw new Error("no path");
+    const { socketPath } = server.address;
+    const pid = await serverPid(server);
+    rmSync(socketPath);
+    process.kill(pid, "SIGKILL");
+    await eventually("the path", () => existsSync(socketPath) || undefined);
+    await session.becomes(["idle"]);
+    await killServer(server); // the parent holds the new socket too
+    await session.becomes(["idle"]);
+    await ends(server, session);
+  });
+
   test("a signal that arrives between two servers ends the next one, and its kernels", async () => {
     await using ground = newGround();
     const { server, state } = await kept(ground);

@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { isExecutable } from "../../package/files.ts";
@@ -57,6 +57,8 @@ export async function runParent(options: ParentOptions): Promise<number> {
       );
       return 1;
     }
+    if (isUnreachable(held))
+      held = { address: held.address, handle: undefined };
     orders = { state_name: name, restart: { address: held.address, ended } };
     await delay(pauseAfter(failures));
   }
@@ -74,6 +76,11 @@ interface Held {
   readonly address: Address;
   /** `undefined` if the system cannot share it: the next server listens at the address again. */
   readonly handle: unknown;
+}
+
+/** Whether a Unix socket has lost its path, by a server that closed it or by a cleaner of old files. The next server makes it again. */
+function isUnreachable({ address }: Held): boolean {
+  return address.transport === "socket" && !existsSync(address.path);
 }
 
 interface Over {
