@@ -5,6 +5,7 @@
  * the other, so that a busy moment of the machine affects all of them. The first
  * round warms up and is not measured. A candidate returns one or more figures.
  */
+import { Missing } from "./kernel.ts";
 import type { Options } from "./options.ts";
 
 export interface Question {
@@ -69,7 +70,10 @@ export class Bench {
     const all = selected.map((): Figures[] => []);
     for (let round = -warmUp; round < rounds; round += 1) {
       for (const [index, candidate] of selected.entries()) {
-        const figures = await candidate.run();
+        const figures = await candidate.run().catch((cause: unknown) => {
+          if (cause instanceof Missing) throw cause;
+          throw new Error(`${candidate.name}: ${String(cause)}`, { cause });
+        });
         if (round >= 0) all[index]?.push(figures);
       }
     }

@@ -74,6 +74,7 @@ class Count {
   #least = 0;
   #first = 0;
   #done: (result: FloodResult) => void = () => {};
+  #failed: (why: Error) => void = () => {};
   #timeout: NodeJS.Timeout | undefined;
 
   add(size: number): void {
@@ -96,6 +97,7 @@ class Count {
     this.#left = all;
     return new Promise((resolve, reject) => {
       this.#done = resolve;
+      this.#failed = reject;
       let before = -1;
       clearInterval(this.#timeout);
       this.#timeout = setInterval(() => {
@@ -103,12 +105,15 @@ class Count {
           before = this.bytes;
           return;
         }
-        clearInterval(this.#timeout);
-        const missing = `${this.#left} of ${all} messages are missing`;
-        const silence = `nothing arrived for ${TIMEOUT_MS / 1000} s`;
-        reject(new Error(`${missing}, and ${silence}`));
+        this.fail(`nothing arrived for ${TIMEOUT_MS / 1000} s`);
       }, TIMEOUT_MS);
     });
+  }
+
+  /** The rest of the messages will not arrive. */
+  fail(why: string): void {
+    clearInterval(this.#timeout);
+    this.#failed(new Error(`${this.#left} messages are missing: ${why}`));
   }
 }
 
@@ -338,6 +343,7 @@ async function rawSocket(
   });
   socket.setNoDelay(true);
   socket.on("error", refused);
+  socket.on("close", () => count.fail("the connection has closed"));
   const key = Buffer.from(randomUUID().slice(0, 16)).toString("base64");
   socket.write(
     [
