@@ -26,6 +26,8 @@ export class JupyterClient {
   readonly sockets = new Set<ClientSocket>();
   #acknowledged: number;
   #sent: number;
+  /** The last entry that had been sent to it when it last closed a socket itself. */
+  #closedAfter = 0;
   readonly #requests = new Remembered<string, true>(REQUESTS_LIMIT);
   #waiting: (() => void)[] = [];
   readonly #keep: (position: number) => void;
@@ -60,6 +62,16 @@ export class JupyterClient {
   /** The entry was sent to the client. */
   sent(seq: number): void {
     if (seq > this.#sent) this.#sent = seq;
+  }
+
+  /**
+   * The client has closed a socket itself, after this entry was sent. It gets again
+   * what it has not acknowledged, but only once: JupyterLab connects anew at each
+   * restart of the kernel that it is told of, and would do so for ever.
+   */
+  closedAfter(seq: number): void {
+    this.acknowledge(Math.min(seq, this.#closedAfter));
+    this.#closedAfter = seq;
   }
 
   left(socket: ClientSocket): void {

@@ -22,22 +22,24 @@ afterAll(() => server[Symbol.asyncDispose]());
 interface Owner {
   readonly socket: WebSocket;
   readonly frames: readonly Frame[];
-  /** The pings that arrived and were not answered. */
-  readonly pings: Buffer[];
+  /** The pings that have arrived, each with the number of the last message before it. */
+  readonly pings: { readonly payload: Buffer; readonly after: number }[];
 }
 
-/** An owner that answers pings only when a test does. */
-async function own(session: string): Promise<Owner> {
+/** An owner. Default: it answers pings only when the test does. */
+async function own(session: string, { autoPong = false } = {}): Promise<Owner> {
   const url = server.url.replace("http", "ws");
   const socket = new WebSocket(
     `${url}/sessions/${session}/channels?events=all`,
-    { headers: { authorization: `Bearer ${TOKEN}` }, autoPong: false },
+    { headers: { authorization: `Bearer ${TOKEN}` }, autoPong },
   );
   socket.on("error", () => {});
   onTestFinished(() => socket.terminate());
-  const pings: Buffer[] = [];
-  socket.on("ping", (payload: Buffer) => pings.push(payload));
   const frames = framesOf(socket);
+  const pings: Owner["pings"] = [];
+  socket.on("ping", (payload: Buffer) => {
+    pings.push({ payload, after: Number(frames.at(-1)?.["seq"] ?? 0) });
+  });
   await once(socket, "open");
   return { socket, frames, pings };
 }
@@ -55,27 +57,60 @@ async function run({ frames }: Owner, session: string): Promise<number> {
   return last_seq;
 }
 
+/** The payload of a ping that arrived after this message. */
+async function pingAfter({ pings }: Owner, seq: number): Promise<Buffer> {
+  const ping = await eventually("a ping", () =>
+    pings.find(({ after }) => after >= seq),
+  );
+  return ping.payload;
+}
+
 function firstOf({ frames }: Owner): Promise<unknown> {
   return eventually("a frame", () => frames[0]?.["seq"]);
 }
 
+test("an owner that answers the server's close has received all sent messages", async () => {
+  const session = await server.start("echo", `leaves-${(count += 1)}`);
+  const first = await own(session);
+  const received = await run(first, session);
+  first.socket.close(4409); // only the server begins a close with this code
+  await once(first.socket, "close");
+  const next = await own(session);
+  await run(next, session);
+  expect(await firstOf(next)).toBe(received + 1);
+});
+
 test.each([
   ["without a code", undefined],
   ["in order", 1000],
-  ["with the code of a displaced owner", 4409],
+  ["because its page is left", 1001],
 ])(
-  "an owner that closes %s has acknowledged all sent messages",
+  "an owner that closes %s has received what it acknowledged last, and perhaps no more",
   async (_, code) => {
     const session = await server.start("echo", `leaves-${(count += 1)}`);
     const first = await own(session);
+    const { socket } = first;
     const received = await run(first, session);
-    first.socket.close(code);
-    await once(first.socket, "close");
+    const ping = await pingAfter(first, received);
+    await run(first, session);
+    socket.pong(ping); // the close shows that it is not damaged
+    socket.close(code);
+    await once(socket, "close");
     const next = await own(session);
-    await run(next, session);
     expect(await firstOf(next)).toBe(received + 1);
   },
 );
+
+test("what an owner had not read when it closed goes to the next owner", async () => {
+  const session = await server.start("echo", `unread-${(count += 1)}`);
+  const first = await own(session, { autoPong: true });
+  const received = await run(first, session);
+  first.socket.pause();
+  await server.ask("POST", `/sessions/${session}/execute`, { code: "hello" });
+  first.socket.close(1000);
+  const next = await own(session);
+  expect(await firstOf(next)).toBeLessThanOrEqual(received + 1);
+});
 
 test("an owner whose connection breaks has received only what it acknowledged", async () => {
   const session = await server.start("echo", `breaks-${(count += 1)}`);
@@ -88,15 +123,13 @@ test("an owner whose connection breaks has received only what it acknowledged", 
 test("messages that a displaced owner acknowledges late are not sent to the next owner", async () => {
   const session = await server.start("echo", `displaced-${(count += 1)}`);
   const first = await own(session);
-  const { socket, pings } = first;
+  const { socket } = first;
   const received = await run(first, session);
-  await eventually("a ping", () => pings[0]);
-  socket.pong(pings[0]); // for the beginning; the next ping follows the later messages
-  await eventually("the next ping", () => pings[1]);
-  await run(first, session); // this ping stays unanswered, so no ping follows these messages
+  const ping = await pingAfter(first, received);
+  const last = await pingAfter(first, await run(first, session));
   socket.on("message", (data: Buffer) => {
     if (!data.includes("clientDisconnected")) return;
-    for (const ping of pings.slice(1)) socket.pong(ping);
+    for (const payload of [ping, last]) socket.pong(payload);
     socket.close(3000);
   });
   const next = await own(session);

@@ -9,6 +9,7 @@ import { eventually, openServer, temporaryFolder, TOKEN } from "../harness.ts";
 import {
   Client,
   opened,
+  type Received,
   startKernel,
   untilIdle,
   V1,
@@ -362,6 +363,29 @@ describe.each([
     );
     const channels = new Set(other.received.map(({ channel }) => channel));
     expect([...channels]).toEqual(["iopub"]);
+  });
+
+  test("a client that closes whenever it gets a message, and acknowledges none, gets it twice at most", async () => {
+    const server = await opened();
+    const id = await startKernel(server);
+    const session_id = randomUUID();
+    const options = { protocol, session_id, autoPong: false };
+    const open = () => Client.open(server, id, options);
+    const close = async ({ socket }: Client) => {
+      socket.close();
+      await once(socket, "close");
+    };
+    const first = await open();
+    const request = first.send("execute_request", { code: "once" });
+    const answer = await first.answered(request);
+    await close(first);
+    const second = await open();
+    expect(await second.answered(request)).toEqual(answer);
+    await close(second);
+    const third = await open();
+    await third.answered(third.send("kernel_info_request", {}));
+    const isAnswer = ({ parent_header: p }: Received) => p.msg_id === request;
+    expect(third.received.filter(isAnswer)).toEqual([]);
   });
 
   test("a client that reconnects with its id loses no message and gets none twice", async () => {

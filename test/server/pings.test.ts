@@ -49,7 +49,7 @@ test("an owner is not disconnected for pings that it could not answer while the 
     { acknowledge: (seq) => received.push(seq) },
     { guard, ...TIMES },
   );
-  onTestFinished(() => pings.stop());
+  onTestFinished(() => pings.closed(1006));
   let pongs = 0;
   socket.on("pong", () => (pongs += 1));
   await eventually("a pong", () => (pongs > 1 ? true : undefined));
@@ -75,7 +75,7 @@ test("an owner that stops answering is disconnected", async () => {
       ...TIMES,
     },
   );
-  onTestFinished(() => pings.stop());
+  onTestFinished(() => pings.closed(1006));
   await once(socket, "close");
 });
 
@@ -84,7 +84,7 @@ test("one pong alone is not accepted: a broken connection may have damaged it", 
   const received: number[] = [];
   const claim = { acknowledge: (seq: number) => received.push(seq) };
   const pings = new Pings(socket, frames, claim, { guard });
-  onTestFinished(() => pings.stop());
+  onTestFinished(() => pings.closed(1006));
   const pinged = vi.spyOn(socket, "ping");
   pings.sent(7, 1);
   pings.pingAtOnce(); // the second ping
@@ -100,7 +100,7 @@ test("one pong alone is not accepted: a broken connection may have damaged it", 
 test("a client is pinged after 32 KiB, although it has not answered", async () => {
   const socket = await connection(false);
   const pings = new Pings(socket, frames, { acknowledge: () => {} }, { guard });
-  onTestFinished(() => pings.stop());
+  onTestFinished(() => pings.closed(1006));
   const pinged = vi.spyOn(socket, "ping");
   for (let seq = 1; seq <= 4; seq += 1) pings.sent(seq, 16 * 1024 - 1);
   expect(pinged).toHaveBeenCalledTimes(1); // after the third entry

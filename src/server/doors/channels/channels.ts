@@ -21,14 +21,14 @@ import type { Claim } from "../../../session/ownership.ts";
 import type { Session } from "../../../session/session.ts";
 import { inOrder } from "../../../time/in-order.ts";
 import { joined } from "../../../jupyter/pieces.ts";
-import { Pings } from "./pings.ts";
+import { DISPLACED, Pings } from "./pings.ts";
 import { defaultHeaderOf } from "../../answers/default-header.ts";
 import type { ReaderLimits } from "../../drained.ts";
 import { itemsOf } from "../../answers/subscription.ts";
 import type { WebSocketConnection } from "../../door.ts";
 import { fromClient, type FromClientOptions } from "../../from-client.ts";
 import { type Codec, relay } from "../../relay.ts";
-import { FrameWriter, SERVICE_RESTART } from "../../socket.ts";
+import { FrameWriter } from "../../socket.ts";
 
 /** How a protocol encodes the events. */
 export interface ChannelCodec extends Codec {
@@ -44,14 +44,6 @@ export interface ChannelOptions extends FromClientOptions {
   readonly socketPath?: string | undefined;
 }
 
-/** Close code: another client displaced the owner. */
-const DISPLACED = 4409;
-/**
- * The codes of an orderly close, or of an answer to the server's close: the client has
- * received everything that was sent before. Other ends (a page that is left, a
- * broken frame) have other codes.
- */
-const ORDERLY_CLOSE_CODES = [1000, 1005, SERVICE_RESTART, DISPLACED];
 /** How long a new owner waits for the close of the one before it. */
 const CLOSE_WAIT_MS = 250;
 
@@ -80,8 +72,7 @@ export function serveChannels(
   const pings = new Pings(socket, frames, claim, { guard });
   socket.on("error", (error) => log.debug({ err: error }, "Channel broke"));
   const onClose = guard.around("close", (code: number) => {
-    if (ORDERLY_CLOSE_CODES.includes(code)) pings.acknowledgeAll();
-    pings.stop();
+    pings.closed(code);
     claim.release();
     closed.abort();
   });

@@ -1,12 +1,14 @@
 /**
  * Tracks what the owner of a channel has read, by pings: a pong means that it has
- * read everything that was sent before the ping. While something is not
- * acknowledged, pings are sent again and again, with a minimum interval. After a
- * lost connection, the messages of at most two such intervals and two round trips
- * are sent again.
+ * read everything that was sent before the ping. New messages are followed by a
+ * ping in the same write, as often as a limit of the rate allows. While something
+ * is not acknowledged, pings are sent again and again. After a lost connection,
+ * the messages of at most two intervals and two round trips are sent again.
  *
  * A pong is accepted when the next one has arrived, because a broken connection
- * may have damaged the last one.
+ * may have damaged the last one. A close frame proves that it did not. A client
+ * that begins the close itself may not have read the messages of the last round
+ * trip; one that answers the server's close has read everything.
  *
  * An owner that sends no more pongs is disconnected, but never because of time in
  * which this process did not run.
@@ -14,7 +16,7 @@
 import type { WebSocket } from "ws";
 import type { Guard } from "../../../log/guard.ts";
 import type { Claim } from "../../../session/ownership.ts";
-import type { FrameWriter } from "../../socket.ts";
+import { type FrameWriter, SERVICE_RESTART } from "../../socket.ts";
 
 export interface PingTimes {
   /** The interval of the regular pings. */
@@ -32,8 +34,21 @@ export interface PingOptions extends Partial<PingTimes> {
 const TIMES: PingTimes = { every_ms: 10_000, timeout_ms: 40_000 };
 /** A ping is sent after this many bytes, even if earlier pings are unanswered. */
 const PING_BYTES = 32 * 1024;
-/** The minimum interval of pings that are not regular: each costs a write and a read on both sides. */
-const MIN_PING_INTERVAL_MS = 50;
+/** Of pings that follow new messages: the interval on average, because each costs a read here and a write there, and how many may follow at once after a pause. */
+const PING_INTERVAL_MS = 20;
+const PING_BURST = 16;
+/** How long after the last ping one is sent only because the last pong is not accepted yet. */
+const CONFIRM_MS = 50;
+
+/** Close code: another client displaced the owner. */
+export const DISPLACED = 4409;
+/** Only the server begins a close with these codes. The client's answer follows everything that was sent. */
+const BY_SERVER = [SERVICE_RESTART, DISPLACED];
+
+/** Whether the client has closed the socket itself, in the ordinary way. */
+export function isOrdinaryClose(code: number): boolean {
+  return [1000, 1001, 1005].includes(code);
+}
 
 export class Pings {
   readonly #socket: WebSocket;
@@ -55,6 +70,8 @@ export class Pings {
   #acknowledgedSeq = 0;
   #bytes = 0;
   #lastPingAt = -Infinity;
+  /** When new messages may be followed by a ping again. */
+  #nextPingAt = -Infinity;
   #delayedPing: NodeJS.Timeout | undefined;
   readonly #pingNow: () => void;
 
@@ -108,21 +125,26 @@ export class Pings {
     if (this.#sentSeq > this.#pingedSeq) this.#ping();
   }
 
-  /** The client has read everything that was sent. */
-  acknowledgeAll(): void {
-    this.#claim.acknowledge(this.#sentSeq);
-  }
-
-  /** Pings if something is not acknowledged and no ping is open, but not before the minimum interval has passed. */
+  /** Pings if something is not acknowledged, now or as soon as the limit of the rate allows it. */
   requestAcknowledgement(): void {
-    if (this.#unanswered.size > 0 || this.#sentSeq <= this.#acknowledgedSeq)
-      return;
-    const left_ms = this.#lastPingAt + MIN_PING_INTERVAL_MS - performance.now();
+    if (this.#sentSeq <= this.#acknowledgedSeq) return;
+    const isNew = this.#sentSeq > this.#pingedSeq;
+    if (!isNew && this.#unanswered.size > 0) return;
+    const at = isNew ? this.#nextPingAt : this.#lastPingAt + CONFIRM_MS;
+    const left_ms = at - performance.now();
     if (left_ms <= 0) this.#ping();
     else this.#delayedPing ??= setTimeout(this.#pingNow, left_ms).unref();
   }
 
-  stop(): void {
+  /** The last entry that was sent. */
+  get sentSeq(): number {
+    return this.#sentSeq;
+  }
+
+  /** The socket has closed with this code. Acknowledges what the client is then known to have read. */
+  closed(code: number): void {
+    if (BY_SERVER.includes(code)) this.#claim.acknowledge(this.#sentSeq);
+    if (isOrdinaryClose(code)) this.#claim.acknowledge(this.#answeredSeq);
     clearTimeout(this.#delayedPing);
     clearInterval(this.#timer);
   }
@@ -150,6 +172,10 @@ export class Pings {
     this.#bytes = 0;
     this.#pingedSeq = this.#sentSeq;
     this.#lastPingAt = performance.now();
+    const earliest = this.#lastPingAt - (PING_BURST - 1) * PING_INTERVAL_MS;
+    const latest = this.#lastPingAt; // pings after many bytes are not limited
+    this.#nextPingAt =
+      Math.min(Math.max(this.#nextPingAt, earliest), latest) + PING_INTERVAL_MS;
     this.#unanswered.set(this.#count, {
       seq: this.#sentSeq,
       at: this.#lastPingAt,

@@ -25,7 +25,7 @@ import { fromClient, type FromClientOptions } from "../../from-client.ts";
 import type { ReaderLimits } from "../../drained.ts";
 import { relay } from "../../relay.ts";
 import { FrameWriter, SERVICE_RESTART } from "../../socket.ts";
-import { Pings } from "../channels/pings.ts";
+import { isOrdinaryClose, Pings } from "../channels/pings.ts";
 import { codecOf, greeting, statusMessage } from "./codec.ts";
 import { type KernelProtocol, outgoing } from "./frames.ts";
 
@@ -44,8 +44,6 @@ export interface JupyterChannelOptions extends FromClientOptions {
  */
 export type Replay = "none" | "running" | "all" | { readonly since: number };
 
-/** A client that closes with one of these codes has received everything that was sent. */
-const ORDERLY = [1000, 1001, 1005, SERVICE_RESTART];
 /** The kernel is gone for good: clients do not connect again. */
 const KERNEL_GONE = 1000;
 
@@ -85,8 +83,8 @@ export function jupyterChannels(
   socket.on(
     "close",
     guard.around("close", (code: number) => {
-      if (ORDERLY.includes(code)) pings.acknowledgeAll();
-      pings.stop();
+      pings.closed(code);
+      if (isOrdinaryClose(code)) client.closedAfter(pings.sentSeq);
       client.left(own);
       closed.abort();
     }),
