@@ -9,6 +9,11 @@ import { randomBytes } from "node:crypto";
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import {
+  keeperFileIn,
+  mayRun,
+  readKeeperFile,
+} from "../../keeper/keeper-file.ts";
 import { isExecutable } from "../../package/files.ts";
 import type { Address } from "../../server/bind.ts";
 import { leaveInput } from "../terminal-streams.ts";
@@ -21,6 +26,8 @@ const AT_ONCE = 4;
 const MOST_FAILURES = 15;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5_000;
+/** How long a keeper without kernels may take to end. */
+const KEEPER_END_MS = 2_000;
 
 export interface ParentOptions {
   readonly stateDir: string;
@@ -47,7 +54,9 @@ export async function runParent(options: ParentOptions): Promise<number> {
     held = socket;
     // A first server that never listened has said why; the next would say the same.
     if (code !== undefined || held === undefined) {
-      if (stateName === undefined) removeIfEmpty(join(resolve(stateDir), name));
+      if (stateName === undefined) {
+        await removeIfEmpty(join(resolve(stateDir), name));
+      }
       return code ?? exitCode ?? 1;
     }
     failures = performance.now() - begun > STABLE_MS ? 0 : failures + 1;
@@ -181,12 +190,18 @@ class Signals implements Disposable {
   }
 }
 
-/** Removes a state in which no session is left. */
-function removeIfEmpty(directory: string): void {
+/** Removes a state in which no session is left, when its keeper, which writes there until its end, is gone. */
+async function removeIfEmpty(directory: string): Promise<void> {
   try {
     if (readdirSync(join(directory, "sessions")).length > 0) return;
+    const keeper = readKeeperFile(keeperFileIn(directory));
+    const began = performance.now();
+    while (keeper !== undefined && mayRun(keeper)) {
+      if (performance.now() - began > KEEPER_END_MS) return;
+      await delay(20);
+    }
     rmSync(directory, { recursive: true, force: true });
   } catch {
-    // There is none, or the keeper writes its last line: it is small, and nobody reads it.
+    // There is none, or it cannot be removed: it is small, and nobody reads it.
   }
 }
