@@ -20,6 +20,12 @@ import { needsIpykernel } from "../needs.ts";
 const TIMEOUT_MS = 300;
 const BUFFER = 200_000;
 
+/**
+ * 20 MB in messages of 0 to 40 kB, more than fits into the memory and the sockets. The server stops reading
+ * such large messages when the disk is slower; of small ones it would drop some.
+ */
+const FLOOD = { messages: 1_000, code: "flood 1000 40000" };
+
 let server: TestServer;
 let count = 0;
 
@@ -61,14 +67,14 @@ test("a reader that is stopped for a while is disconnected, reconnects and loses
   );
   expect(journal.readers).toBe(1);
   reader.signal("SIGSTOP");
-  await flood(session_id, "flood 4000 4000");
-  await journaled(session_id, 4000);
+  await flood(session_id, FLOOD.code);
+  await journaled(session_id, FLOOD.messages);
   await eventually("the disconnection of the stopped reader", () =>
     journal.readers === 0 ? true : undefined,
   );
   reader.signal("SIGCONT");
   await reader.reaches(journal.last);
-  reader.expectAll(4000);
+  reader.expectAll(FLOOD.messages);
 });
 
 test.each([
@@ -84,8 +90,8 @@ test.each([
       journal.readers === 1 ? true : undefined,
     );
     reader.pause();
-    await flood(session_id, "flood 4000 4000");
-    await journaled(session_id, 4000);
+    await flood(session_id, FLOOD.code);
+    await journaled(session_id, FLOOD.messages);
     await eventually("the end of the reader", () =>
       journal.readers === 0 ? true : undefined,
     );
@@ -122,7 +128,7 @@ test("many subscriptions that wait on one socket cause no leak warning", async (
     journal.readers === 12 ? true : undefined,
   );
   reader.pause();
-  await flood(session_id, "flood 4000 4000");
+  await flood(session_id, FLOOD.code);
   await eventually("the end of the readers", () =>
     journal.readers === 0 ? true : undefined,
   );
