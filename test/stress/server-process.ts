@@ -122,10 +122,15 @@ export class Witness {
     );
     // That the kernel is idle could be of the time before.
     const path = `/sessions/${this.session_id}/executions/${this.#newest}`;
-    await eventually("the end of the flood", async () => {
+    const last = await eventually("the end of the flood", async () => {
       const { body } = await this.#server.ask("GET", path);
-      return (body as { state: string }).state === "done" ? true : undefined;
+      const { state, last_seq } = body as { state: string; last_seq: number };
+      return state === "done" ? last_seq : undefined;
     });
+    // A server that keeps sessions shows the entries when they are written.
+    await eventually("the last message in the journal", async () =>
+      Number((await this.describe())["last_seq"]) >= last ? true : undefined,
+    );
   }
 
   async describe(): Promise<Readonly<Record<string, unknown>>> {
