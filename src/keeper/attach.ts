@@ -17,7 +17,7 @@ const FLUSH_MS = 5_000;
 
 /**
  * Resolves when either end has ended, and what the keeper said is written.
- * Rejects if there is no keeper, or if the stream breaks: the command prints the message.
+ * Rejects if there is no keeper, or if the stream breaks. The command prints the error's message.
  */
 export async function attachKeeper(
   stateDirectory: string,

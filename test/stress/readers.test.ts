@@ -21,8 +21,9 @@ const TIMEOUT_MS = 300;
 const BUFFER = 200_000;
 
 /**
- * 20 MB in messages of 0 to 40 kB, more than fits into the memory and the sockets. The server stops reading
- * such large messages when the disk is slower; of small ones it would drop some.
+ * 20 MB in messages of 0 to 40 kB: more than fits into the memory and the sockets.
+ * If the disk is slower, the server stops reading such large messages. It would
+ * drop some small ones.
  */
 const FLOOD = { messages: 1_000, code: "flood 1000 40000" };
 

@@ -87,7 +87,7 @@ interface Held {
   readonly handle: unknown;
 }
 
-/** Whether a Unix socket has lost its path, by a server that closed it or by a cleaner of old files. The next server makes it again. */
+/** Whether the path of a Unix socket is gone. A server that closes the socket removes the path; so may a program that cleans up old files. */
 function isUnreachable({ address }: Held): boolean {
   return address.transport === "socket" && !existsSync(address.path);
 }

@@ -1,7 +1,7 @@
 /**
  * Tracks what the owner of a channel has read, by pings: a pong means that it has
- * read everything that was sent before the ping. New messages are followed by a
- * ping in the same write, as often as a limit of the rate allows. While something
+ * read everything that was sent before the ping. A ping follows new messages in
+ * the same write, unless too many were sent lately. While something
  * is not acknowledged, pings are sent again and again. After a lost connection,
  * the messages of at most two intervals and two round trips are sent again.
  *
@@ -34,10 +34,11 @@ export interface PingOptions extends Partial<PingTimes> {
 const TIMES: PingTimes = { every_ms: 10_000, timeout_ms: 40_000 };
 /** A ping is sent after this many bytes, even if earlier pings are unanswered. */
 const PING_BYTES = 32 * 1024;
-/** Of pings that follow new messages: the interval on average, because each costs a read here and a write there, and how many may follow at once after a pause. */
+/** The average interval of pings that follow new messages: each costs a read here and a write at the client. */
 const PING_INTERVAL_MS = 20;
+/** After a pause, this many pings may follow new messages without an interval. */
 const PING_BURST = 16;
-/** How long after the last ping one is sent only because the last pong is not accepted yet. */
+/** Without new messages, a ping that makes the last pong acceptable is sent this long after the last ping. */
 const CONFIRM_MS = 50;
 
 /** Close code: another client displaced the owner. */
