@@ -26,7 +26,7 @@ export class JupyterClient {
   readonly sockets = new Set<ClientSocket>();
   #acknowledged: number;
   #sent: number;
-  /** The last entry that had been sent to it when it last closed a socket itself. */
+  /** The last entry that had been sent to it when it closed a socket itself. */
   #closedAfter = 0;
   readonly #requests = new Remembered<string, true>(REQUESTS_LIMIT);
   #waiting: (() => void)[] = [];
@@ -71,7 +71,7 @@ export class JupyterClient {
    */
   closedAfter(seq: number): void {
     this.acknowledge(Math.min(seq, this.#closedAfter));
-    this.#closedAfter = seq;
+    this.#closedAfter = Math.max(seq, this.#closedAfter);
   }
 
   left(socket: ClientSocket): void {
