@@ -67,7 +67,7 @@ const transitions = {
   over: {},
 } as const satisfies Record<Stage, Partial<Record<string, Stage>>>;
 
-type Happening = "sent" | "accepted" | "over";
+type Trigger = "sent" | "accepted" | "over";
 
 /** The limit of events that the program has not read; estimated bytes. Later events are read from the journal. */
 const MAX_WAITING = 8 * 1024 * 1024;
@@ -241,16 +241,16 @@ export class Execution
   }
 
   /** The only place where the stage changes. */
-  #happen(happening: Happening): boolean {
-    const row: Partial<Record<Happening, Stage>> = transitions[this.#stage];
-    const stage = row[happening];
+  #apply(trigger: Trigger): boolean {
+    const row: Partial<Record<Trigger, Stage>> = transitions[this.#stage];
+    const stage = row[trigger];
     if (stage === undefined) return false;
     this.#stage = stage;
     return true;
   }
 
   #over(): boolean {
-    if (!this.#happen("over")) return false;
+    if (!this.#apply("over")) return false;
     markAnswered(this.#known, Infinity);
     this.#unsubscribe();
     return true;
@@ -333,13 +333,13 @@ export class Execution
         onEvent: (event) => this.#onEvent(event),
         ended: (error) => this.#fail(error),
       });
-      this.#happen("sent");
+      this.#apply("sent");
       const first_seq = await this.#post();
       if (first_seq !== null && first_seq <= seen) {
         unlisten(); // its first events are not on the feed
         this.#becomeFound();
       }
-      this.#happen("accepted");
+      this.#apply("accepted");
       this.#accepted.resolve(true);
       this.#conclude();
     } catch (error) {

@@ -151,11 +151,11 @@ function between(name: string, page: string, text: string): string {
 function diagram(): string {
   const arrows = SessionStatus.options.flatMap((status) => {
     const labels = new Map<SessionStatus, string[]>();
-    for (const [happening, to] of transitions(status)) {
-      labels.set(to, [...(labels.get(to) ?? []), happening]);
+    for (const [trigger, to] of transitions(status)) {
+      labels.set(to, [...(labels.get(to) ?? []), trigger]);
     }
     return [...labels].map(
-      ([to, happenings]) => `  ${status} --> ${to}: ${happenings.join(", ")}`,
+      ([to, triggers]) => `  ${status} --> ${to}: ${triggers.join(", ")}`,
     );
   });
   return [

@@ -1,9 +1,9 @@
 /**
  * A session's whole life, as a table.
  *
- * A row is a status, a column is a happening. A happening that is not in a row
- * cannot occur in that status: it is stale, not an error. No other part of the
- * program may change a session's status.
+ * A row is a status, a column is a trigger. A trigger that is not in the row of
+ * the present status arrived too late: it changes nothing, and is no error. No
+ * other part of the program may change a session's status.
  */
 import type { SessionStatus } from "../../contract/index.ts";
 
@@ -15,7 +15,7 @@ import type { SessionStatus } from "../../contract/index.ts";
  * state. `silence`: its heartbeat stopped. `exit`: its process is gone, or never
  * ran.
  */
-export type Happening =
+export type Trigger =
   | "start"
   | "adopt"
   | "autorestart"
@@ -35,23 +35,23 @@ const life = {
   exited: { start: "starting", adopt: "starting", autorestart: "starting" },
 } as const satisfies Record<
   SessionStatus,
-  Partial<Record<Happening, SessionStatus>>
+  Partial<Record<Trigger, SessionStatus>>
 >;
 
-/** The status after `happening` in `status`; `undefined` if it cannot happen there. */
+/** The status after `trigger` in `status`; `undefined` if it cannot happen there. */
 export function next(
   status: SessionStatus,
-  happening: Happening,
+  trigger: Trigger,
 ): SessionStatus | undefined {
-  const row: Partial<Record<Happening, SessionStatus>> = life[status];
-  return row[happening];
+  const row: Partial<Record<Trigger, SessionStatus>> = life[status];
+  return row[trigger];
 }
 
-/** Everything that can happen in `status`, with the status that it leads to. */
+/** The triggers of `status`, each with the status that follows. */
 export function transitions(
   status: SessionStatus,
-): readonly [Happening, SessionStatus][] {
-  return Object.entries(life[status]) as [Happening, SessionStatus][];
+): readonly [Trigger, SessionStatus][] {
+  return Object.entries(life[status]) as [Trigger, SessionStatus][];
 }
 
 /** Whether a kernel runs or is starting. */

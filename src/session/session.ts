@@ -48,7 +48,7 @@ import { type Facts, noFacts, noteFact } from "./facts.ts";
 import type { History } from "./history.ts";
 import type { Mark } from "../journal/chunk.ts";
 import { Journal, type JournalOptions } from "../journal/journal.ts";
-import { type Happening, isRunning, next } from "./lifecycle.ts";
+import { type Trigger, isRunning, next } from "./lifecycle.ts";
 import { JupyterClients } from "./jupyter-clients.ts";
 import { Ownership } from "./ownership.ts";
 import { type ExitOutcome, STAYS_EXITED, takeStart } from "./policy.ts";
@@ -789,18 +789,18 @@ export class Session {
   }
 
   async #begin(
-    happening: "start" | "adopt" | "autorestart",
+    trigger: "start" | "adopt" | "autorestart",
     bring: KernelStarter,
   ): Promise<KernelInfo> {
     if (this.#closeReason !== undefined) {
       throw failure("session_not_found", { session_id: this.id });
     }
-    const isRequested = happening !== "autorestart";
-    const cause = isRequested ? `${happening} API called` : happening;
-    if (!this.#apply(happening, cause)) {
+    const isRequested = trigger !== "autorestart";
+    const cause = isRequested ? `${trigger} API called` : trigger;
+    if (!this.#apply(trigger, cause)) {
       throw failure("session_running", { session_id: this.id });
     }
-    this.#origin = happening;
+    this.#origin = trigger;
     if (isRequested) this.#restarts.length = 0;
     if (!this.#isDesired("restarted")) this.#desired = "running";
     this.#runIds.delete(this.#runNumber - 1); // long over
@@ -828,7 +828,7 @@ export class Session {
       this.#requests.connected(kernel);
       this.#telemetry.kernelStarted?.({
         ...this.#named,
-        by: happening,
+        by: trigger,
         duration_ms: Date.now() - run.started.getTime(),
       });
       return info;
@@ -858,8 +858,8 @@ export class Session {
     this.journal.mark = { run: this.#runNumber, event: 0 };
   }
 
-  #launch(happening: "start" | "autorestart" = "start"): Promise<KernelInfo> {
-    return this.#begin(happening, (hooks, signal) =>
+  #launch(trigger: "start" | "autorestart" = "start"): Promise<KernelInfo> {
+    return this.#begin(trigger, (hooks, signal) =>
       this.#options.provisioner.launch(this.#recipe(), hooks, signal),
     );
   }
@@ -1143,8 +1143,8 @@ export class Session {
   }
 
   /** The only place where the status changes. */
-  #apply(happening: Happening, reason: string | null): boolean {
-    const status = next(this.#status, happening);
+  #apply(trigger: Trigger, reason: string | null): boolean {
+    const status = next(this.#status, trigger);
     if (status === undefined) return false;
     this.#status = status;
     this.#statusReason = reason;

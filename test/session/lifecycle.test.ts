@@ -1,37 +1,33 @@
 import { expect, test } from "vitest";
 import { SessionStatus } from "../../contract/index.ts";
-import {
-  type Happening,
-  isRunning,
-  next,
-} from "../../src/session/lifecycle.ts";
+import { type Trigger, isRunning, next } from "../../src/session/lifecycle.ts";
 
-/** Every status × every happening; a dash means that it cannot happen there. */
+/** Every status × every trigger; a dash means that it cannot happen there. */
 const table = `
-                 start     adopt     answer  busy  idle  silence  exit
-uninitialized    starting  starting  -       -     -     -        -
-starting         -         -         ready   -     -     -        exited
-ready            -         -         -       busy  idle  offline  exited
-idle             -         -         -       busy  -     offline  exited
-busy             -         -         -       -     idle  offline  exited
-offline          -         -         ready   busy  idle  -        exited
-exited           starting  starting  -       -     -     -        -
+                 start     adopt     autorestart  answer  busy  idle  silence  exit
+uninitialized    starting  starting  -            -       -     -     -        -
+starting         -         -         -            ready   -     -     -        exited
+ready            -         -         -            -       busy  idle  offline  exited
+idle             -         -         -            -       busy  -     offline  exited
+busy             -         -         -            -       -     idle  offline  exited
+offline          -         -         -            ready   busy  idle  -        exited
+exited           starting  starting  starting     -       -     -     -        -
 `;
 
-const [happenings = [], ...rows] = table
+const [triggers = [], ...rows] = table
   .trim()
   .split("\n")
   .map((line) => line.trim().split(/\s+/));
 const cells = rows.flatMap(([status, ...targets]) =>
-  targets.map((target, index) => [status, happenings[index], target] as const),
+  targets.map((target, index) => [status, triggers[index], target] as const),
 );
 
 test("the table of this test has every status", () => {
   expect(rows.map(([status]) => status)).toEqual(SessionStatus.options);
 });
 
-test.each(cells)("%s, %s: %s", (status, happening, target) => {
-  const led = next(status as SessionStatus, happening as Happening);
+test.each(cells)("%s, %s: %s", (status, trigger, target) => {
+  const led = next(status as SessionStatus, trigger as Trigger);
   expect(led ?? "-").toBe(target);
 });
 

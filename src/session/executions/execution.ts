@@ -54,10 +54,9 @@ const REPLY_LIMIT = 64 * 1024;
 /**
  * `sent`: the request went to the kernel. `inputRequested`: the kernel requests
  * input. `inputAnswered`: a client answered it, or no client will. Each of the
- * four end states has a happening with the same name.
+ * four end states has a trigger with the same name.
  */
-type ExecutionHappening =
-  "sent" | "inputRequested" | "inputAnswered" | EndState;
+type ExecutionTrigger = "sent" | "inputRequested" | "inputAnswered" | EndState;
 type EndState = "done" | "failed" | "aborted" | "interrupted";
 
 const ends = {
@@ -68,7 +67,7 @@ const ends = {
 } as const;
 
 const transitions: Readonly<
-  Record<ExecutionState, Partial<Record<ExecutionHappening, ExecutionState>>>
+  Record<ExecutionState, Partial<Record<ExecutionTrigger, ExecutionState>>>
 > = {
   queued: { sent: "running", aborted: "aborted" },
   running: { inputRequested: "waiting_for_input", ...ends },
@@ -409,8 +408,8 @@ export class Execution {
   }
 
   /** The only place where the state changes. */
-  #apply(happening: ExecutionHappening): boolean {
-    const state = transitions[this.#state][happening];
+  #apply(trigger: ExecutionTrigger): boolean {
+    const state = transitions[this.#state][trigger];
     if (state === undefined) return false;
     this.#state = state;
     return true;
