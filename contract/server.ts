@@ -85,7 +85,7 @@ export const Limits = z
   })
   .meta({ id: "Limits" });
 
-/** Kernels of one kernelspec that are started ahead. */
+/** The warm kernels of one kernelspec: they are started before a session asks for one. */
 export const WarmKernels = z
   .looseObject({
     kernel_name: z.string(),
@@ -93,7 +93,7 @@ export const WarmKernels = z
       .string()
       .nullable()
       .describe("Where they start; `null`: in the server's own directory"),
-    count: z.int().describe("How many are kept ready"),
+    count: z.int().describe("How many there should be"),
     ready: z
       .array(
         z
@@ -106,7 +106,7 @@ export const WarmKernels = z
           })
           .meta({ id: "WarmKernel" }),
       )
-      .describe("Those that are ready now"),
+      .describe("Those that a session could take now"),
     problem: z
       .string()
       .nullable()

@@ -126,7 +126,7 @@ export interface ServiceOptions {
   readonly runtimeDirectory?: string | undefined;
   /** The directory in which Jupyter's tools find the connection files of kernels. The server also reads those of other programs there. Default: Jupyter's runtime directory. `null`: none. */
   readonly jupyterRuntimeDirectory?: string | null | undefined;
-  /** Kernels that are started ahead and kept ready, so that a session that wants one has it at once. Default: none. */
+  /** Warm kernels: they are started before a session asks for one, so that it has one at once. Default: none. */
   readonly prespawn?: readonly Prespawn[];
 }
 

@@ -1,8 +1,8 @@
-/** The value of `--prespawn`: which kernels are started ahead. */
+/** The value of `--prespawn`: how many warm kernels each kernelspec has. */
 import { InvalidArgumentError } from "commander";
 import type { Prespawn } from "../kernel/warm.ts";
 
-/** The most kernels of one kernelspec. */
+/** The most warm kernels of one entry. */
 const MOST = 100;
 
 /** `python3=2`, or `python3=2:/the/directory`. May be given again; in the environment, with commas. */

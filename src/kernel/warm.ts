@@ -1,19 +1,19 @@
 /**
- * Kernels that are started ahead. So many of a kernelspec are kept ready, and a
- * start takes one of them if it would launch exactly the same: the same command,
- * directory, environment and way to start. All other starts are launched.
+ * Warm kernels: kernels that are started before a session asks for one. A start
+ * takes a warm kernel if it would launch exactly the same: the same command,
+ * directory, environment and way to start. All other starts launch a kernel.
  *
- * To a session, a warm kernel is a start that was fast: what the kernel did
- * before is kept, and the session receives it when it takes the kernel. Until
- * then the kernel belongs to no session.
+ * To a session, taking a warm kernel is a start that was fast: everything that
+ * the kernel did before is kept, and the session receives it when it takes the
+ * kernel. Until then the kernel belongs to no session.
  *
- * Kernels are started one at a time, and only while no session starts one. A
- * kernelspec that fails is tried again at growing intervals, and given up after
- * some tries, until it changes or a session has started its kernel.
+ * Warm kernels are started one at a time, and only while no session starts a
+ * kernel. A kernelspec that fails is tried again at growing intervals, and given
+ * up after some tries, until it changes or a session has started its kernel.
  *
- * They count in the limit on kernels, and never keep a session from its kernel:
- * there are no more than the limit leaves room for, and a start that takes none of
- * them ends one that is too many.
+ * Warm kernels count in the limit on kernels, and never keep a session from its
+ * kernel: there are no more than the limit leaves room for, and a start that
+ * takes none of them ends one that is too many.
  */
 import { randomBytes } from "node:crypto";
 import { describeExit } from "../host/exit.ts";
@@ -25,7 +25,7 @@ import { within } from "../time/within.ts";
 import type { Hooks, Kernel, Provisioner, Recipe } from "./kernel.ts";
 import { registersItself } from "./launch.ts";
 
-/** How many kernels of a kernelspec are kept ready. */
+/** How many warm kernels a kernelspec has. */
 export interface Prespawn {
   readonly kernel_name: string;
   readonly count: number;
@@ -33,36 +33,36 @@ export interface Prespawn {
   readonly working_directory?: string | undefined;
 }
 
-/** The kernels that are ready for one entry of the option. */
+/** The warm kernels of one entry of the option. */
 export interface WarmKernelsState extends Prespawn {
-  /** The processes of those that are ready. */
+  /** Their processes. */
   readonly pids: readonly (number | undefined)[];
   /** Why there are fewer than wanted, if a start failed or a kernel died. */
   readonly problem: string | undefined;
 }
 
 export interface WarmKernelsOptions {
-  /** Starts the kernels, and all that no warm kernel fits. */
+  /** Starts the warm kernels, and every kernel that no warm kernel can replace. */
   readonly provisioner: Provisioner;
   readonly host: Pick<HostFacts, "environment">;
   readonly log: Log;
   readonly prespawn: readonly Prespawn[];
-  /** How many kernels may run beside those of the sessions. Default: any number. */
+  /** How many kernels may run beside those of the sessions. Default: no limit. */
   readonly room?: (() => number) | undefined;
   /** What a session of that kernelspec would launch now. Rejects if it cannot. */
   readonly recipeOf: (wanted: Prespawn, id: string) => Promise<Recipe>;
 }
 
-/** How often the kernelspecs are compared with the kernels that are ready. */
+/** How often the kernelspecs are compared with the warm kernels. */
 const CHECK_MS = 5_000;
 /** After the first failure; doubled by each further one. */
 const RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 60_000;
-/** Failures in a row after which no kernel is started ahead any more. */
+/** Failures in a row after which a kernelspec is given up. */
 const MOST_FAILURES = 8;
-/** A kernel that was ready for so long has not failed. */
+/** A kernel that was warm for so long has not failed. */
 const HEALTHY_MS = 60_000;
-/** Why no further kernel is started ahead. */
+/** Why no further warm kernel is started. */
 const FULL = "the limit on kernels leaves no room for more";
 /** How long a kernel that is taken may need to show that it is alive. */
 const ALIVE_MS = 50;
@@ -151,7 +151,7 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
       const { session_id } = recipe;
       log.info(
         { session: session_id, pid: kernel.pid },
-        `The session takes the kernel ${warm.name}, which was started ahead`,
+        `The session takes the warm kernel ${warm.name}`,
       );
       this.#fill();
       return kernel;
@@ -220,13 +220,13 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
           return warm;
         }
         this.#end(warm);
-        this.#failed(shelf, "a kernel that was ready does not answer");
+        this.#failed(shelf, "a warm kernel does not answer");
       }
     }
     return undefined;
   }
 
-  /** A session has started the kernel itself: it can be started ahead again. */
+  /** A session has started the kernel itself: its kernelspec works again. */
   #startsAgain(recipe: Recipe): void {
     if (this.#shelves.every(({ failures }) => failures === 0)) return;
     const launch = this.#launchOf(recipe);
@@ -261,7 +261,7 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
     ]);
   }
 
-  /** Compares the kernels that are ready with their kernelspecs, and ends those that are no longer the same. */
+  /** Compares the warm kernels with their kernelspecs, and ends those that are no longer the same. */
   #check(): void {
     clearTimeout(this.#checkTimer);
     if (this.#closing.signal.aborted) return;
@@ -325,7 +325,7 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
     });
   }
 
-  /** Ends kernels that are too many beside those of the sessions, of the fullest shelf first. */
+  /** Ends warm kernels that have no room beside the kernels of the sessions, of the fullest shelf first. */
   #makeRoom(): void {
     while (this.#surplus > 0) {
       const [fullest] = this.#shelves.toSorted(
@@ -337,7 +337,7 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
     }
   }
 
-  /** How many kernels are ready beyond those that have room; negative: how many more have. */
+  /** How many warm kernels have no room; negative: for how many more there is room. */
   get #surplus(): number {
     const ready = this.#shelves.reduce(
       (sum, each) => sum + each.ready.length,
@@ -373,7 +373,7 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
       shelf.ready.push(warm);
       shelf.problem = undefined;
       const pid = warm.kernel?.pid;
-      log.info({ kernel: name, pid }, "A kernel was started ahead");
+      log.info({ kernel: name, pid }, "A warm kernel was started");
     } catch (error) {
       provisioner.release(name);
       if (!signal.aborted) this.#failed(shelf, messageOf(error));
@@ -408,7 +408,7 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
   #log({ wanted: { kernel_name } }: Shelf, why: string): void {
     this.#options.log.warn(
       { kernel: kernel_name },
-      `No kernel of ${kernel_name} is kept ready: ${why}`,
+      `${kernel_name} has too few warm kernels: ${why}`,
     );
   }
 
@@ -437,7 +437,7 @@ function forgetFailures(shelf: Shelf): void {
   shelf.problem = undefined;
 }
 
-/** A kernel that was started before a session wants it. */
+/** A kernel that was started before a session asked for one. */
 class WarmKernel {
   /** In place of a session's id, until a session takes the kernel. */
   readonly name: string;
@@ -497,7 +497,7 @@ class WarmKernel {
     Object.assign(this.#holder, { session_id, username });
     this.#hooks = hooks;
     for (const tell of this.#past.splice(0)) tell(hooks);
-    return this.kernel as Kernel; // a kernel that has not started is not ready
+    return this.kernel as Kernel; // only a kernel that has started is handed out
   }
 
   /** Never rejects. */
@@ -562,9 +562,7 @@ class WarmKernel {
           this.#hooks.exited(exit);
           return;
         }
-        this.#leave(
-          `a kernel that was ready has ended (${describeExit(exit)})`,
-        );
+        this.#leave(`a warm kernel has ended (${describeExit(exit)})`);
       },
     };
   }

@@ -1,4 +1,4 @@
-/** Which starts take a kernel that was started ahead, and how many of them there are. With kernels in memory, by a clock that the test sets. */
+/** Which starts take a warm kernel, and how many warm kernels there are. With kernels in memory, by a clock that the test sets. */
 import {
   afterEach,
   beforeEach,
@@ -207,7 +207,7 @@ test.each<[string, Partial<Recipe>]>([
       ],
     },
   ],
-])("a start with %s takes the kernel that is ready", async (_, recipe) => {
+])("a start with %s takes the warm kernel", async (_, recipe) => {
   const { provisioner, take } = await setting();
   expect(await take(recipe)).toBe(provisioner.kernels[0]);
 });
@@ -234,7 +234,7 @@ test("failures of a kernel that was taken name its session", async () => {
   expect(recipe).toMatchObject({ session_id: "theirs", username: "ann" });
 });
 
-test("no kernel is started ahead while a session starts one", async () => {
+test("no warm kernel is started while a session starts a kernel", async () => {
   const { provisioner, take, warm } = await setting({ begin: false });
   provisioner.isSlow = true;
   const started = take({ argv: ["other"] });
@@ -285,7 +285,7 @@ test("a kernel that dies is replaced at growing intervals, and given up at last,
   expect(counts).toEqual([1, 1, 2, 3, 4, 5, 6, 7, 8]);
   expect(warm.state[0]).toMatchObject({
     pids: [],
-    problem: "a kernel that was ready has ended (exit code 1)",
+    problem: "a warm kernel has ended (exit code 1)",
   });
   expect(lines.filter(({ level }) => level >= 40)).toHaveLength(2);
 

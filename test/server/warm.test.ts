@@ -1,4 +1,4 @@
-/** Kernels that are started ahead, as processes, at every door. */
+/** Warm kernels, as processes, at every door. */
 import { randomUUID } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -38,10 +38,10 @@ async function warmIn(server: TestServer): Promise<Warm> {
   return warm as Warm;
 }
 
-/** The process that is ready, once it is another than `before`. */
+/** The process of the warm kernel, once it is another than `before`. */
 function untilReady(server: TestServer, before?: number): Promise<number> {
   return eventually(
-    "a kernel that is ready",
+    "a warm kernel",
     async () => {
       const pid = (await warmIn(server)).ready[0]?.process_id;
       return pid === before ? undefined : pid;
@@ -103,7 +103,7 @@ const starts: Readonly<
 };
 
 test.each(Object.entries(starts))(
-  "%s hands a kernel out that is ready, and the next one is started",
+  "%s hands a warm kernel out, and starts the next one",
   async (_, start) => {
     const server = await opened();
     const pid = await untilReady(server);
@@ -199,7 +199,7 @@ test("they count in the limit on kernels, and keep no session from its kernel", 
 
   const other = await start("echo"); // in another directory
   expect(other.status).toBe(201);
-  await eventually("the end of the kernel that was ready", () =>
+  await eventually("the end of the warm kernel", () =>
     isAlive(pid) ? undefined : true,
   );
   expect((await warmIn(server)).problem).toContain("no room");
@@ -212,7 +212,7 @@ test("they count in the limit on kernels, and keep no session from its kernel", 
   expect(last.status).toBe(201);
 });
 
-test("kernels that are ready in another directory are for starts there", async () => {
+test("warm kernels of another directory are for starts there", async () => {
   const directory = temporaryFolder();
   const server = await opened({
     prespawn: [{ kernel_name: "echo", count: 1, working_directory: directory }],

@@ -182,7 +182,7 @@ function commandFor(reported: string, platform: NodeJS.Platform): Command {
   command.addOption(
     new Option(
       "--prespawn <KERNELSPEC=COUNT>",
-      "Kernels to start ahead and keep ready, such as python3=2; in another directory: python3=2:/home/ann; repeatable",
+      "Warm kernels: started before a session asks for one, such as python3=2; in another directory: python3=2:/home/ann; repeatable",
     )
       .env("KALLICHORE_PRESPAWN")
       .argParser(prespawn)

@@ -32,7 +32,7 @@ export interface Service {
   readonly policy: SessionPolicy;
   /** What a session's kernel may use at most. A client can ask for less. */
   readonly sessionLimits: SessionLimits;
-  /** The kernels that are started ahead. */
+  /** The warm kernels. */
   readonly warm: Pick<
     WarmKernels,
     "state" | "begin" | typeof Symbol.asyncDispose
