@@ -50,7 +50,7 @@ function programOf(context: CommandContext): Command {
   const { out, err } = context.terminal;
   const program = new Command("kallichore")
     .description(
-      "Run code on Jupyter kernels, and run a server that keeps kernels for other programs.",
+      "Run code on Jupyter kernels, and run a server through which other programs use kernels.",
     )
     .version(VERSION, "-V, --version", "Print the version")
     .helpOption("-h, --help", "Print help")
@@ -77,26 +77,35 @@ function programOf(context: CommandContext): Command {
         exitHelp(Object.keys(exits) as ExitCode[]),
       ].join("\n"),
     );
-  const commands = [
-    serveCommand(context),
-    execCommand(context),
-    labCommand(context),
-    kernelsCommand(context),
-    startCommand(context),
-    attachCommand(context),
-    adoptCommand(context),
-    recordSessionCommand(context),
-    psCommand(context),
-    ...controlCommands(context),
-    sessionsCommand(context),
-    serversCommand(context),
-    stateCommand(context),
-    doctorCommand(context),
-    completionCommand(context),
-  ];
-  for (const command of commands) {
-    program.addCommand(command.copyInheritedSettings(program));
-    for (const one of command.commands) one.copyInheritedSettings(program);
+  const groups = {
+    "Run code:": [
+      execCommand(context),
+      kernelsCommand(context),
+      labCommand(context),
+    ],
+    "Servers:": [
+      serveCommand(context),
+      serversCommand(context),
+      stateCommand(context),
+      doctorCommand(context),
+    ],
+    "Sessions:": [
+      startCommand(context),
+      attachCommand(context),
+      psCommand(context),
+      ...controlCommands(context),
+      sessionsCommand(context),
+      adoptCommand(context),
+      recordSessionCommand(context),
+    ],
+    "Other commands:": [completionCommand(context)],
+  };
+  for (const [heading, commands] of Object.entries(groups)) {
+    program.commandsGroup(heading);
+    for (const command of commands) {
+      program.addCommand(command.copyInheritedSettings(program));
+      for (const one of command.commands) one.copyInheritedSettings(program);
+    }
   }
   program.addCommand(helpCommand(program).copyInheritedSettings(program));
   program.addCommand(keeperCommand(context), { hidden: true });

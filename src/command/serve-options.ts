@@ -61,7 +61,7 @@ export interface ServeOptions {
 }
 
 export function addServeOptions(command: Command): Command {
-  return addGatewayOptions(command)
+  return addGatewayOptions(command.optionsGroup("Address and access:"))
     .addOption(
       env(
         "--host <address>",
@@ -119,6 +119,7 @@ export function addServeOptions(command: Command): Command {
         "Give cookies to pages that show the token in their address",
       ),
     )
+    .optionsGroup("Kernels:")
     .addOption(
       list(
         "--kernelspec-dir <dir>",
@@ -130,6 +131,14 @@ export function addServeOptions(command: Command): Command {
         "--default-kernel <name>",
         "Kernelspec for clients that name none (default: a Python)",
       ),
+    )
+    .addOption(
+      env(
+        "--prespawn <kernelspec=count>",
+        "Warm kernels: started before a session asks for one, such as python3=2; in another directory: python3=2:/home/ann; repeatable",
+      )
+        .argParser(prespawn)
+        .default([], "none"),
     )
     .addOption(
       env(
@@ -157,34 +166,27 @@ export function addServeOptions(command: Command): Command {
     )
     .addOption(
       env(
-        "--idle-shutdown-hours <hours>",
-        "Hours without use after which the server ends; 0: 30 seconds (default: never)",
-      ).argParser(integer(0, 65_535)),
+        "--jupyter-runtime-dir <dir>",
+        "Directory for the connection files of kernels, so that 'jupyter console --existing' finds them; 'none': no files (default: Jupyter's runtime directory)",
+      ),
     )
     .addOption(
       env(
-        "--resource-sample-interval <ms>",
-        "Milliseconds between samples of the kernels' CPU and memory; 0: no samples",
+        "--kernel-sockets <kind>",
+        "Connections to kernels. ipc: Unix sockets, which only you can reach; tcp: ports; auto: Unix sockets for kernels that support them",
       )
-        .argParser(integer(0, 86_400_000))
-        .default(1000),
+        .choices(KERNEL_SOCKETS)
+        .default("tcp"),
     )
     .addOption(
       env(
-        "--journal-limit <bytes>",
-        "Memory for the journal of each session, such as 64M",
+        "--transport-driver <name>",
+        "ZeroMQ implementation. zmtp: built in; libzmq: the package zeromq; auto: built in, libzmq where it is needed",
       )
-        .argParser(bytes(1))
-        .default(64 * 1024 * 1024, "64M"),
+        .choices(TRANSPORT_NAMES)
+        .default("auto"),
     )
-    .addOption(
-      env(
-        "--disk-limit <bytes>",
-        "Disk space for the journals of all sessions together, such as 4G; 0: none",
-      )
-        .argParser(bytes(0))
-        .default(4 * 1024 ** 3, "4G"),
-    )
+    .optionsGroup("Unused and dead kernels:")
     .addOption(
       env(
         "--cull-idle-timeout <seconds>",
@@ -208,18 +210,28 @@ export function addServeOptions(command: Command): Command {
         "Restart kernels that die, at most COUNT times in SECONDS, such as 5/60 (default: never)",
       ).argParser(autorestart),
     )
+    .optionsGroup("Journals:")
     .addOption(
       env(
-        "--prespawn <kernelspec=count>",
-        "Kernels to start ahead and keep ready, such as python3=2; in another directory: python3=2:/home/ann; repeatable",
+        "--journal-limit <bytes>",
+        "Memory for the journal of each session, such as 64M",
       )
-        .argParser(prespawn)
-        .default([], "none"),
+        .argParser(bytes(1))
+        .default(64 * 1024 * 1024, "64M"),
     )
     .addOption(
       env(
+        "--disk-limit <bytes>",
+        "Disk space for the journals of all sessions together, such as 4G; 0: none",
+      )
+        .argParser(bytes(0))
+        .default(4 * 1024 ** 3, "4G"),
+    )
+    .optionsGroup("Sessions that outlive the server:")
+    .addOption(
+      env(
         "--keep",
-        "Keep sessions and their kernels when the server ends or is killed; the next 'serve --keep' goes on with them",
+        "Keep sessions and their kernels when the server ends or is killed; the next 'serve --keep' continues with them",
       ),
     )
     .addOption(
@@ -273,8 +285,23 @@ export function addServeOptions(command: Command): Command {
     .addOption(
       new Option(
         "--replace",
-        "With --keep: go on for the server that runs now and has the same state; it ends when this one serves",
+        "With --keep: take over from the running server that has the same state; it ends when this one serves",
       ),
+    )
+    .optionsGroup("Server process:")
+    .addOption(
+      env(
+        "--idle-shutdown-hours <hours>",
+        "Hours without use after which the server ends; 0: 30 seconds (default: never)",
+      ).argParser(integer(0, 65_535)),
+    )
+    .addOption(
+      env(
+        "--resource-sample-interval <ms>",
+        "Milliseconds between samples of the kernels' CPU and memory; 0: no samples",
+      )
+        .argParser(integer(0, 86_400_000))
+        .default(1000),
     )
     .addOption(
       env(
@@ -292,28 +319,6 @@ export function addServeOptions(command: Command): Command {
         "--log-file <path>",
         "File for the log, in addition to standard error; emptied at the start",
       ),
-    )
-    .addOption(
-      env(
-        "--jupyter-runtime-dir <dir>",
-        "Directory for the connection files of kernels, so that 'jupyter console --existing' finds them; 'none': no files (default: Jupyter's runtime directory)",
-      ),
-    )
-    .addOption(
-      env(
-        "--kernel-sockets <kind>",
-        "Connections to kernels. ipc: Unix sockets, which only you can reach; tcp: ports; auto: Unix sockets for kernels that support them",
-      )
-        .choices(KERNEL_SOCKETS)
-        .default("tcp"),
-    )
-    .addOption(
-      env(
-        "--transport-driver <name>",
-        "ZeroMQ implementation. zmtp: built in; libzmq: the package zeromq; auto: built in, libzmq where it is needed",
-      )
-        .choices(TRANSPORT_NAMES)
-        .default("auto"),
     );
 }
 
@@ -343,13 +348,15 @@ export function toServerOptions(options: ServeOptions): ServerOptions {
       { hint: "Omit --token, or listen on 127.0.0.1." },
     );
   }
-  const { maxKernels = Infinity, prespawn: ahead } = options;
-  const ready = ahead.reduce((sum, { count }) => sum + count, 0);
-  if (ready > maxKernels) {
+  const { maxKernels = Infinity, prespawn: entries } = options;
+  const warm = entries.reduce((sum, { count }) => sum + count, 0);
+  if (warm > maxKernels) {
     throw new CommandError(
       "usage",
-      `${ready} kernels cannot be kept ready if only ${maxKernels} may run`,
-      { hint: "Kernels that are ready count in --max-kernels." },
+      `--prespawn asks for ${warm} warm kernels, and --max-kernels allows ${maxKernels}`,
+      {
+        hint: "Warm kernels count in --max-kernels: lower --prespawn, or raise --max-kernels.",
+      },
     );
   }
   assertCpuLimit(options);

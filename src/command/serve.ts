@@ -44,11 +44,11 @@ const KILL_TIMEOUT_MS = 3_000;
 
 export function serveCommand(context: CommandContext): Command {
   const command = new Command("serve")
-    .summary("Run a server that keeps kernels for other programs")
+    .summary("Run a server through which other programs use kernels")
     .description(
       "Run a server until Ctrl-C. Your other kallichore commands find it by themselves; other programs need the address and the token that it prints.",
     );
-  addServeOptions(command);
+  addServeOptions(command).optionsGroup("Options:");
   withJson(command, "Print the address and the token as one line of JSON");
   return command
     .addHelpText(
@@ -66,11 +66,11 @@ export function serveCommand(context: CommandContext): Command {
           ],
           [
             "kallichore serve --keep",
-            "kernels go on when the server ends or is killed",
+            "kernels continue when the server ends or is killed",
           ],
           [
             "kallichore serve --keep --replace",
-            "after an upgrade: go on for the server that runs",
+            "after an upgrade: take over from the running server",
           ],
           [
             "kallichore serve --allow-origin http://localhost:5173",
@@ -78,7 +78,7 @@ export function serveCommand(context: CommandContext): Command {
           ],
         ),
         "",
-        "The first Ctrl-C (or SIGTERM, SIGHUP) shuts the kernels and the server down. The\nsecond one kills the kernels. With --keep, Ctrl-C ends the server alone: its kernels\ngo on, and 'kallichore stop --all' ends them.",
+        "The first Ctrl-C (or SIGTERM, SIGHUP) shuts the kernels and the server down. The\nsecond one kills the kernels. With --keep, Ctrl-C ends the server alone: its kernels\ncontinue, and 'kallichore stop --all' ends them.",
         "",
         exitHelp(["ok", "refused", "usage", "internal_error"]),
       ].join("\n"),

@@ -18,6 +18,7 @@ import type { Terminal } from "./terminal.ts";
 
 export function sessionsCommand(context: CommandContext): Command {
   return new Command("sessions")
+    .helpCommand(false)
     .summary("Delete sessions whose kernels have ended")
     .description(
       "Commands for many sessions at a time. 'kallichore ps' lists them.",

@@ -21,6 +21,7 @@ import { whyOf } from "./why.ts";
 
 export function stateCommand(context: CommandContext): Command {
   return new Command("state")
+    .helpCommand(false)
     .summary("Move the sessions of a server to another machine")
     .description(
       "Write what a server with --keep has kept into one file, and make a state from such a file.",
