@@ -9,7 +9,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { request as httpRequest } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { onTestFinished } from "vitest";
+import { afterAll, onTestFinished } from "vitest";
 import type { WebSocket } from "ws";
 import { descendantsOf } from "../src/host/process-table.ts";
 import {
@@ -27,9 +27,8 @@ export const TOKEN = "the-token-of-the-tests";
 const kernelspecs = mkdtempSync(join(tmpdir(), "kallichore-specs-"));
 installKernelspecs(kernelspecs);
 installIpykernel(kernelspecs);
-process.once("exit", () =>
-  rmSync(kernelspecs, { recursive: true, force: true }),
-);
+// After all other hooks of the test file. A worker is killed at its end, without the event `exit`.
+afterAll(() => rmSync(kernelspecs, { recursive: true, force: true }));
 
 export interface Answer {
   readonly status: number;
