@@ -119,11 +119,12 @@ function withGatewayOptions(page: string): string {
   /** The names by what they have in common, which is the rest of their row. */
   const rows = new Map<string, string[]>();
   for (const option of gatewayOptions) {
-    const { to, instead, isSo = [] } = option;
+    const { to, instead, accepted = [] } = option;
     const names = [flagOf(option), variableOf(option)];
     const refused = option.isVariableOnly === true ? "the variable" : "refused";
-    const [first] = isSo instanceof RegExp ? ["300"] : isSo;
-    const same = first === undefined ? refused : `\`${first}\` is so`;
+    const [first] = accepted instanceof RegExp ? [] : accepted;
+    const any = accepted instanceof RegExp ? "no effect" : refused;
+    const same = first === undefined ? any : `only \`${first}\``;
     const rest = `${to === undefined ? same : `\`${to}\``} | ${instead ?? ""}`;
     const row = rows.get(rest) ?? [];
     rows.set(rest, row);
@@ -133,7 +134,8 @@ function withGatewayOptions(page: string): string {
     ([rest, names]) =>
       `| ${names.map((name) => `\`${name}\``).join(", ")} | ${rest} |`,
   );
-  const head = "| option | here | otherwise |\n| --- | --- | --- |";
+  const head =
+    "| option | option here, or accepted value | what to use instead |\n| --- | --- | --- |";
   return between("gateway-options", page, [head, ...lines].join("\n"));
 }
 

@@ -20,8 +20,8 @@ interface GatewayOption {
   readonly to?: string;
   /** The value for that option. Default: the same text. */
   readonly value?: (text: string) => string;
-  /** The values that need no option, because the server always behaves so. */
-  readonly isSo?: readonly string[] | RegExp;
+  /** The values that the server accepts, because it always behaves like this. */
+  readonly accepted?: readonly string[] | RegExp;
   /** Its variable is understood, and its flag is refused. */
   readonly isVariableOnly?: boolean;
   /** What to use instead. */
@@ -100,7 +100,7 @@ export const gatewayOptions: readonly GatewayOption[] = [
   {
     name: "cull_interval",
     ...culling,
-    isSo: /^\d+$/, // it says how late a kernel may be shut down
+    accepted: /^\d+$/, // it says how late a kernel may be shut down
     instead: "a kernel is shut down as soon as its time is over",
   },
   {
@@ -112,13 +112,13 @@ export const gatewayOptions: readonly GatewayOption[] = [
   {
     name: "api",
     short: "api",
-    isSo: ["kernel_gateway.jupyter_websocket", "jupyter-websocket"],
+    accepted: ["kernel_gateway.jupyter_websocket", "jupyter-websocket"],
     instead: NOTEBOOK_API,
   },
   {
     name: "list_kernels",
     of: PERSONALITY,
-    isSo: YES,
+    accepted: YES,
     instead:
       "a client with the token may list kernels; a program that embeds the server can take the scope `observe` from it (docs/access.md)",
   },
@@ -129,7 +129,7 @@ export const gatewayOptions: readonly GatewayOption[] = [
   },
   {
     name: "prespawn_count",
-    isSo: ["0"],
+    accepted: ["0"],
     instead:
       "--prespawn KERNELSPEC=COUNT, such as python3=2: a start takes one of these kernels, where Kernel Gateway only lists them for clients that look for one",
   },
@@ -148,12 +148,12 @@ export const gatewayOptions: readonly GatewayOption[] = [
     instead:
       "let clients run the code, or put it into a startup file of IPython",
   },
-  { name: "allow_credentials", isSo: NO, instead: CREDENTIALS },
+  { name: "allow_credentials", accepted: NO, instead: CREDENTIALS },
   { name: "allow_headers", instead: CORS },
   { name: "allow_methods", instead: CORS },
   { name: "expose_headers", instead: CORS },
   { name: "max_age", instead: CORS },
-  { name: "trust_xheaders", isSo: NO, instead: PROXY },
+  { name: "trust_xheaders", accepted: NO, instead: PROXY },
   {
     name: "ws_ping_interval",
     variable: "KG_WS_PING_INTERVAL_SECS",
@@ -187,7 +187,7 @@ export const gatewayOptions: readonly GatewayOption[] = [
   {
     name: "sock_mode",
     ...server,
-    isSo: ["0600"],
+    accepted: ["0600"],
     instead: "only you can open the socket: leave it out",
   },
   { name: "allow_origin", ...server, to: "--allow-origin" },
@@ -196,33 +196,38 @@ export const gatewayOptions: readonly GatewayOption[] = [
     ...server,
     instead: "--allow-origin for each origin",
   },
-  { name: "allow_credentials", ...server, isSo: NO, instead: CREDENTIALS },
+  { name: "allow_credentials", ...server, accepted: NO, instead: CREDENTIALS },
   {
     name: "allow_remote_access",
     ...server,
-    isSo: NO,
+    accepted: NO,
     instead: "--allow-host for each host name that clients use",
   },
   { name: "local_hostnames", ...server, instead: "--allow-host" },
   {
     name: "allow_root",
     ...server,
-    isSo: [...YES, ...NO],
+    accepted: [...YES, ...NO],
     instead: "any user may run it: leave it out",
   },
-  { name: "open_browser", ...server, isSo: NO, instead: "kallichore lab" },
+  { name: "open_browser", ...server, accepted: NO, instead: "kallichore lab" },
   {
     name: "answer_yes",
     ...server,
-    isSo: [...YES, ...NO],
+    accepted: [...YES, ...NO],
     instead: "it asks nothing: leave it out",
   },
-  { name: "terminals_enabled", ...server, isSo: NO, instead: "it has none" },
-  { name: "trust_xheaders", ...server, isSo: NO, instead: PROXY },
+  {
+    name: "terminals_enabled",
+    ...server,
+    accepted: NO,
+    instead: "it has none",
+  },
+  { name: "trust_xheaders", ...server, accepted: NO, instead: PROXY },
   {
     name: "disable_check_xsrf",
     ...server,
-    isSo: NO,
+    accepted: NO,
     instead:
       "only cookies need the check, and there are none without --cookies: leave it out",
   },
@@ -248,13 +253,13 @@ export const gatewayOptions: readonly GatewayOption[] = [
   {
     name: "shutdown_no_activity_timeout",
     ...server,
-    isSo: ["0"],
+    accepted: ["0"],
     instead: "--idle-shutdown-hours",
   },
   {
     name: "allow_external_kernels",
     ...server,
-    isSo: NO,
+    accepted: NO,
     instead: "kallichore adopt",
   },
   {
@@ -281,7 +286,7 @@ export const gatewayOptions: readonly GatewayOption[] = [
     "session_manager_class",
   ].map((name) => ({ name, ...server, instead: PYTHON_CLASS })),
   ...([SERVER, CHANNELS] as const).flatMap((of): readonly GatewayOption[] => [
-    { name: "limit_rate", of, variable: null, isSo: NO, instead: NO_RATE },
+    { name: "limit_rate", of, variable: null, accepted: NO, instead: NO_RATE },
     { name: "rate_limit_window", of, variable: null, instead: NO_RATE },
     { name: "iopub_msg_rate_limit", of, variable: null, instead: NO_RATE },
     { name: "iopub_data_rate_limit", of, variable: null, instead: NO_RATE },
@@ -289,7 +294,7 @@ export const gatewayOptions: readonly GatewayOption[] = [
       name: "kernel_ws_protocol",
       of,
       variable: null,
-      isSo: ["v1.kernel.websocket.jupyter.org"],
+      accepted: ["v1.kernel.websocket.jupyter.org"],
       instead: "each client chooses its protocol: leave it out",
     },
   ]),
@@ -300,7 +305,12 @@ export const gatewayOptions: readonly GatewayOption[] = [
     to: "--default-kernel",
   },
   { name: "root_dir", ...culling, instead: FILES },
-  { name: "buffer_offline_messages", ...culling, isSo: YES, instead: JOURNAL },
+  {
+    name: "buffer_offline_messages",
+    ...culling,
+    accepted: YES,
+    instead: JOURNAL,
+  },
   {
     name: "kernel_info_timeout",
     ...culling,
@@ -321,7 +331,7 @@ export const gatewayOptions: readonly GatewayOption[] = [
   {
     name: "allow_tracebacks",
     ...culling,
-    isSo: YES,
+    accepted: YES,
     instead: OUTPUT_AS_IT_IS,
   },
   {
@@ -332,7 +342,7 @@ export const gatewayOptions: readonly GatewayOption[] = [
   {
     name: "transport_encryption",
     ...culling,
-    isSo: ["disabled", "auto"],
+    accepted: ["disabled", "auto"],
     instead: "--kernel-sockets ipc, which only you can reach",
   },
   {
@@ -358,12 +368,13 @@ export function addGatewayOptions(command: Command): Command {
     command.addOption(variable === undefined ? first : first.env(variable));
     for (const other of others) command.addOption(hidden(`${other} <value>`));
   }
-  for (const flag of ["--debug", ...SO_ANYWAY]) command.addOption(hidden(flag));
+  for (const flag of ["--debug", ...FIXED_FLAGS])
+    command.addOption(hidden(flag));
   return command;
 }
 
-/** Jupyter's flags without a value that say what is so here. */
-const SO_ANYWAY = ["--no-browser", "--allow-root"];
+/** Flags of Jupyter without a value that name what the server always does. */
+const FIXED_FLAGS = ["--no-browser", "--allow-root"];
 
 /**
  * Sets the server's own options that they stand for, unless those were given
@@ -373,10 +384,14 @@ const SO_ANYWAY = ["--no-browser", "--allow-root"];
 export function applyGatewayOptions(command: Command): void {
   for (const given of [...givenFlags(command), ...givenVariables(command)]) {
     const { option, name, text, isFlag } = given;
-    const { to, instead, isSo = [], isVariableOnly = false } = option;
+    const { to, instead, accepted = [], isVariableOnly = false } = option;
     if (isVariableOnly && !isFlag) continue;
     const value = text.toLowerCase();
-    if (isSo instanceof RegExp ? isSo.test(value) : isSo.includes(value)) {
+    if (
+      accepted instanceof RegExp
+        ? accepted.test(value)
+        : accepted.includes(value)
+    ) {
       continue;
     }
     if (to === undefined) {
