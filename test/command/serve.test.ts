@@ -12,6 +12,7 @@ import {
 import { type IncomingMessage, request } from "node:http";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { eventually } from "../harness.ts";
 import { Room, type Running, useCommand } from "./kallichore.ts";
 
 useCommand();
@@ -382,7 +383,15 @@ describe("completion", () => {
     await using room = new Room();
     await room.serve();
     await room.run(["start", "echo", "--id", "work"]);
-    expect((await room.run(["__names", "sessions"])).stdout).toBe("work\n");
+    // Names that are not there within a second are left out: a person presses Tab again.
+    await eventually(
+      "the session's name",
+      async () => {
+        const { stdout } = await room.run(["__names", "sessions"]);
+        return stdout === "work\n" ? true : undefined;
+      },
+      30_000,
+    );
     const { stdout: script } = await room.run(["completion", "bash"]);
     const bash = spawn("bash", [
       "-c",
