@@ -46,8 +46,9 @@ describe("a server that is killed", needsPosix, () => {
       const gate = join(server.home, "gate");
       const code = `print before\nwait ${gate}\nprint after`;
       const msg_id = channel.execute(code);
-      await channel.waitFor("output", (frame) =>
-        frame.text.includes("before\\n"),
+      await channel.waitFor(
+        "output", // and not the code, which contains it too
+        (frame) => streamed([frame]) === "before\n",
       );
       await acknowledged(session, state);
 

@@ -400,6 +400,6 @@ describe("completion", () => {
     let printed = "";
     bash.stdout.on("data", (text: Buffer) => (printed += text.toString()));
     await once(bash, "close");
-    expect(printed).toBe("start stop state\n");
+    expect(printed).toBe("state start stop\n");
   });
 });
