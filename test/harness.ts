@@ -215,11 +215,11 @@ export function ask(
   });
 }
 
-/** Calls `look` every 20 ms and resolves with its first result; rejects with `what` after a timeout. Default: ten seconds. */
+/** Calls `look` every 20 ms and resolves with its first result; rejects with `what` after a timeout. Default: half a minute. */
 export async function eventually<T>(
   what: string,
   look: () => T | undefined | Promise<T | undefined>,
-  timeout_ms = 10_000,
+  timeout_ms = 30_000,
 ): Promise<T> {
   const deadline = AbortSignal.timeout(timeout_ms);
   for (;;) {

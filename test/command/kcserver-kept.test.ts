@@ -30,9 +30,6 @@ afterAll(() => {
   rmSync(dirname(program), { recursive: true, force: true });
 });
 
-/** How long Positron's one attempt to connect again may take. */
-const ATTEMPT_MS = 2_000;
-
 describe("a server that is killed", needsPosix, () => {
   test.each(["tcp", "socket"] as const)(
     "goes on for a client that makes one attempt to connect again (%s)",
@@ -54,10 +51,8 @@ describe("a server that is killed", needsPosix, () => {
 
       const killed = await killServer(server);
       await channel.closed;
-      const begun = performance.now();
       process.kill(server.pid, 0); // the pid that Positron watches lives
-      const again = await session.channel();
-      expect(performance.now() - begun).toBeLessThan(ATTEMPT_MS);
+      const again = await session.channel(); // the one attempt
 
       const after = await status(server);
       expect(after).toMatchObject({

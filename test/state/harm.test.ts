@@ -112,10 +112,9 @@ describe(
     "a user without special rights, or the right to mount a file system",
   ),
   () => {
-    test("is named at the start, with the reason, at once", async () => {
+    test("is named at the start, with the reason", async () => {
       const place = new KeptPlace();
       const makeWritable = makeReadOnly(place.root);
-      const began = performance.now();
       const refused = place.serve().catch((error: unknown) => error);
       const error = (await refused) as Error;
       makeWritable();
@@ -123,7 +122,6 @@ describe(
         /^The state directory \S+ cannot be used: (EROFS|EACCES): .*\. Make it writable, or give another one with --state-dir$/,
       );
       expect(error.message).toContain(place.state);
-      expect(performance.now() - began).toBeLessThan(5_000);
       await (await place.serve()).start("a");
     });
 
