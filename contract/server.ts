@@ -58,7 +58,9 @@ export const Limits = z
   .looseObject({
     journal_memory_bytes: z
       .int()
-      .describe("The most bytes that one session's journal keeps in memory"),
+      .describe(
+        "The most bytes that one session's journal keeps in memory. Entries that wait for a slow disk may take three times as many, while all journals together use less than three quarters of `server_memory_bytes`",
+      ),
     server_memory_bytes: z
       .int()
       .describe("The most bytes that all journals together keep in memory"),

@@ -37,7 +37,7 @@ export type Reading =
   | { readonly entries: Entries };
 
 export interface JournalOptions {
-  /** Bytes in memory. The newest slab is always kept, and an entry larger than half of this is kept until it is on disk. */
+  /** Bytes in memory; up to three times as many wait for a slow disk if `budget` has room. The newest slab is always kept, and an entry larger than half of this is kept until it is on disk. */
   readonly memory: number;
   /** Bytes on disk; 0: the journal does not use the disk. */
   readonly disk: number;
@@ -108,6 +108,8 @@ const BACKPRESSURE_PART = 3 / 4;
  */
 const BACKPRESSURE_TIMEOUT_MS = 1_000;
 const BACKPRESSURE_ENTRY_SIZE = 16 * 1024; // bytes
+/** Entries that wait for a slow disk may take the journal's memory so many times, while the journals of the server leave room for it. */
+const WAITING_FACTOR = 3;
 /** The shortest time between two warnings about lost entries. */
 const WARNING_INTERVAL_MS = 60_000;
 
@@ -226,6 +228,11 @@ export class Journal implements MemoryHolder, AsyncDisposable {
   get exempt(): number {
     const isTaken = this.#spill?.isReady === true;
     return isTaken ? (this.#oversized?.size ?? 0) : 0;
+  }
+
+  /** Bytes beyond its own limit: they wait for the disk in memory that no other journal needs. */
+  get overdraft(): number {
+    return Math.max(0, this.bytes - this.#options.memory - this.exempt);
   }
 
   /** The number of current readers. */
@@ -530,7 +537,22 @@ export class Journal implements MemoryHolder, AsyncDisposable {
 
   #trim(): void {
     const limit = this.#options.memory + this.exempt;
-    while (this.bytes > limit && this.#recent.count > 1) this.#evictOldest();
+    while (this.bytes > limit && this.#recent.count > 1) {
+      if (this.#mayWait) return;
+      this.#evictOldest();
+    }
+  }
+
+  /** Whether the oldest entries in memory wait for the disk, and may do so beyond the limit. */
+  get #mayWait(): boolean {
+    const { memory, budget } = this.#options;
+    const isUnwritten = (this.#recent.oldest?.last ?? 0) > this.#submitted;
+    return (
+      isUnwritten &&
+      this.#spill?.isReady === true &&
+      budget.isSpacious &&
+      this.bytes <= memory * WAITING_FACTOR + this.exempt
+    );
   }
 
   /** Evicts the oldest slab from memory. Its entries are on disk, are being written, or are lost. */
@@ -566,8 +588,8 @@ export class Journal implements MemoryHolder, AsyncDisposable {
       this.#flushed(isWritten, batch.at(-1)?.last ?? this.#last, mark);
       if ((this.#oversized?.seq ?? Infinity) <= this.#submitted) {
         this.#oversized = undefined;
-        this.#trim();
       }
+      this.#trim();
     }
   }
 

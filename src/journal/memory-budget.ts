@@ -3,9 +3,10 @@
  *
  * When more than half of it holds entries that are not on disk, the journal with
  * the most unwritten bytes writes them. When the limit is exceeded, journals
- * evict entries that are on disk, then entries that all readers have
- * acknowledged, then any entries; the largest journal first. So a session that
- * floods loses its own entries, and the sum over many small journals is bounded.
+ * evict entries that are on disk, then what they hold beyond their own limits,
+ * then entries that all readers have acknowledged, then any entries; the largest
+ * journal first. So a session that floods loses its own entries, and the sum over
+ * many small journals is bounded.
  */
 export type Evictable = "written" | "acknowledged" | "any";
 
@@ -16,6 +17,8 @@ export interface MemoryHolder {
   readonly unwritten: number;
   /** Bytes that it may hold beyond all limits until they are on disk, so that other journals do not lose entries for one large entry. */
   readonly exempt: number;
+  /** Bytes that it holds beyond its own limit, because they are not on disk. It gives them up first. */
+  readonly overdraft: number;
   /** Writes the currently unwritten entries. Resolves when they are written or the write has failed. */
   writeDown(): Promise<void>;
   /** Evicts `bytes` bytes, oldest first, or fewer if fewer are of this kind. */
@@ -23,6 +26,8 @@ export interface MemoryHolder {
 }
 
 const CHECKS = 32;
+/** Journals may exceed their own limits while less than this part is used. */
+const SPACIOUS_PART = 3 / 4;
 
 export class MemoryBudget {
   readonly limit: number;
@@ -41,6 +46,11 @@ export class MemoryBudget {
   /** Bytes of all journals in memory. */
   get used(): number {
     return this.#used;
+  }
+
+  /** Whether a journal may hold more than its own limit. */
+  get isSpacious(): boolean {
+    return this.#used < this.limit * SPACIOUS_PART;
   }
 
   /** The holder calls `leave` once. */
@@ -82,6 +92,11 @@ export class MemoryBudget {
     )) {
       if (this.#used <= enough) return;
       holder.evict(this.#used - enough, "written");
+    }
+    for (const holder of this.#largestFirst(({ overdraft }) => overdraft)) {
+      const bytes = Math.min(this.#used - limit, holder.overdraft);
+      if (bytes <= 0) break;
+      holder.evict(bytes, "any");
     }
     for (const what of ["acknowledged", "any"] as const) {
       for (const holder of this.#largestFirst(({ bytes }) => bytes)) {
