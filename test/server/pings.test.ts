@@ -1,6 +1,6 @@
 /** Pings over a real socket, with a client in another process. */
 import { fork } from "node:child_process";
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { writeFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -106,6 +106,36 @@ test("a client is pinged after 32 KiB, although it has not answered", async () =
   expect(pinged).toHaveBeenCalledTimes(1); // after the third entry
   pings.sent(5, 16 * 1024 + 1);
   expect(pinged).toHaveBeenCalledTimes(2);
+});
+
+test("a ping for new messages does not wait for a later one that is due", () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const ping = vi.fn();
+  const socket = Object.assign(new EventEmitter(), {
+    OPEN: 1,
+    readyState: 1,
+    ping,
+  });
+  const pings = new Pings(
+    socket as unknown as WebSocket,
+    frames,
+    { acknowledge: () => {} },
+    { guard },
+  );
+  onTestFinished(() => pings.closed(1006));
+  for (let seq = 1; seq < 16; seq += 1) {
+    pings.sent(seq, 1);
+    pings.requestAcknowledgement();
+  }
+  expect(ping).toHaveBeenCalledTimes(16);
+  socket.emit("pong", payloadOf(16)); // it is accepted with the next pong: a ping after 50 ms
+  pings.sent(16, 1);
+  pings.requestAcknowledgement();
+  vi.advanceTimersByTime(19);
+  expect(ping).toHaveBeenCalledTimes(16);
+  vi.advanceTimersByTime(2);
+  expect(ping).toHaveBeenCalledTimes(17);
 });
 
 function payloadOf(number: number): Buffer {

@@ -74,6 +74,8 @@ export class Pings {
   /** When new messages may be followed by a ping again. */
   #nextPingAt = -Infinity;
   #delayedPing: NodeJS.Timeout | undefined;
+  /** When the delayed ping is sent. */
+  #delayedUntil = Infinity;
   readonly #pingNow: () => void;
 
   /** When the timer should fire. */
@@ -93,7 +95,7 @@ export class Pings {
     const { every_ms } = this.#times;
     this.#due = performance.now() + every_ms;
     this.#pingNow = guard.around("ping", () => {
-      this.#delayedPing = undefined;
+      this.#delayedUntil = Infinity;
       this.requestAcknowledgement();
     });
     const tick = guard.around("ping", () => this.#tick());
@@ -134,7 +136,11 @@ export class Pings {
     const at = isNew ? this.#nextPingAt : this.#lastPingAt + CONFIRM_MS;
     const left_ms = at - performance.now();
     if (left_ms <= 0) this.#ping();
-    else this.#delayedPing ??= setTimeout(this.#pingNow, left_ms).unref();
+    else if (at < this.#delayedUntil) {
+      clearTimeout(this.#delayedPing);
+      this.#delayedUntil = at;
+      this.#delayedPing = setTimeout(this.#pingNow, left_ms).unref();
+    }
   }
 
   /** The last entry that was sent. */
