@@ -16,8 +16,8 @@ import {
 const FLUSH_MS = 5_000;
 
 /**
- * Resolves when either end has ended, and what the keeper said is written.
- * Rejects if there is no keeper, or if the stream breaks. The command prints the error's message.
+ * Resolves when either end has ended and all bytes from the keeper are written.
+ * Rejects if there is no keeper, or if the stream breaks.
  */
 export async function attachKeeper(
   stateDirectory: string,

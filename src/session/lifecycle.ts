@@ -1,9 +1,9 @@
 /**
  * A session's whole life, as a table.
  *
- * A row is a status, a column is a trigger. A trigger that is not in the row of
- * the present status arrived too late: it changes nothing, and is no error. No
- * other part of the program may change a session's status.
+ * A row is a status, a column is a trigger. A trigger that the row of the present
+ * status lacks has arrived too late. It changes nothing, and it is not an error.
+ * No other part of the program may change a session's status.
  */
 import type { SessionStatus } from "../../contract/index.ts";
 
