@@ -119,13 +119,8 @@ function withGatewayOptions(page: string): string {
   /** The names by what they have in common, which is the rest of their row. */
   const rows = new Map<string, string[]>();
   for (const option of gatewayOptions) {
-    const { to, instead, accepted = [] } = option;
     const names = [flagOf(option), variableOf(option)];
-    const refused = option.isVariableOnly === true ? "the variable" : "refused";
-    const [first] = accepted instanceof RegExp ? [] : accepted;
-    const any = accepted instanceof RegExp ? "no effect" : refused;
-    const same = first === undefined ? any : `only \`${first}\``;
-    const rest = `${to === undefined ? same : `\`${to}\``} | ${instead ?? ""}`;
+    const rest = `${effectOf(option)} | ${option.instead ?? ""}`;
     const row = rows.get(rest) ?? [];
     rows.set(rest, row);
     row.push(...names.filter((name) => name !== undefined));
@@ -137,6 +132,15 @@ function withGatewayOptions(page: string): string {
   const head =
     "| option | option here, or accepted value | what to use instead |\n| --- | --- | --- |";
   return between("gateway-options", page, [head, ...lines].join("\n"));
+}
+
+/** What the server does with an option of Jupyter. */
+function effectOf(option: (typeof gatewayOptions)[number]): string {
+  const { to, accepted } = option;
+  if (to !== undefined) return `\`${to}\``;
+  if (accepted instanceof RegExp) return "no effect";
+  if (accepted?.[0] !== undefined) return `only \`${accepted[0]}\``;
+  return option.isVariableOnly === true ? "the variable" : "refused";
 }
 
 /** Writes text between `<!-- name -->` and `<!-- /name -->`. */

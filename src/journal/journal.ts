@@ -536,9 +536,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
   }
 
   #trim(): void {
-    const limit = this.#options.memory + this.exempt;
-    while (this.bytes > limit && this.#recent.count > 1) {
-      if (this.#mayWait) return;
+    while (this.overdraft > 0 && this.#recent.count > 1 && !this.#mayWait) {
       this.#evictOldest();
     }
   }
@@ -551,7 +549,7 @@ export class Journal implements MemoryHolder, AsyncDisposable {
       isUnwritten &&
       this.#spill?.isReady === true &&
       budget.isSpacious &&
-      this.bytes <= memory * WAITING_FACTOR + this.exempt
+      this.overdraft <= memory * (WAITING_FACTOR - 1)
     );
   }
 

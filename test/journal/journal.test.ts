@@ -512,6 +512,29 @@ function slowDisk(): { open: OpenFile; write: () => Promise<void> } {
   };
 }
 
+/** Resolves when the server may read from the kernel. */
+async function untilReadable(
+  disk: { write: () => Promise<void> },
+  journal: Journal,
+): Promise<void> {
+  for (;;) {
+    const behind = journal.backpressure();
+    if (behind === undefined) return;
+    await Promise.all([behind, disk.write()]);
+  }
+}
+
+/** Resolves when the disk has written everything that the journal has. */
+async function writtenTo(
+  disk: { write: () => Promise<void> },
+  journal: Journal,
+): Promise<void> {
+  const written = journal.writeDown();
+  let isWritten = false as boolean;
+  void written.then(() => (isWritten = true));
+  while (!isWritten) await Promise.race([written, disk.write()]);
+}
+
 test("the writer of a burst of large entries waits for a slow disk, and no entry is lost", async () => {
   const disk = slowDisk();
   await using journal = journalOf({
@@ -520,19 +543,12 @@ test("the writer of a burst of large entries waits for a slow disk, and no entry
   });
   const burst = "x".repeat(24 * KB);
   for (let n = 0; n < 40; n += 1) {
-    for (;;) {
-      const behind = journal.backpressure();
-      if (behind === undefined) break;
-      await Promise.all([behind, disk.write()]);
-    }
+    await untilReadable(disk, journal);
     journal.append(message(burst));
   }
   expect(journal.lost).toBe(0);
   expect(journal.bytes).toBeLessThanOrEqual(256 * KB);
-  const written = journal.writeDown();
-  let isWritten = false as boolean;
-  void written.then(() => (isWritten = true));
-  while (!isWritten) await Promise.race([written, disk.write()]);
+  await writtenTo(disk, journal);
   const readings = await readAll(journal);
   expectDense(readings, 0);
   expect(gapsIn(readings)).toEqual([]);
@@ -543,10 +559,7 @@ test("small entries wait for a slow disk beyond the journal's memory, and none i
   await using journal = journalOf({ memory: 64 * KB, open: disk.open });
   for (let n = 0; n < 300; n += 1) journal.append(message("x".repeat(100)));
   expect(journal.bytes).toBeGreaterThan(96 * KB);
-  const written = journal.writeDown();
-  let isWritten = false as boolean;
-  void written.then(() => (isWritten = true));
-  while (!isWritten) await Promise.race([written, disk.write()]);
+  await writtenTo(disk, journal);
   expect(journal.lost).toBe(0);
   expect(journal.bytes).toBeLessThanOrEqual(64 * KB);
   const readings = await readAll(journal);
@@ -613,18 +626,11 @@ test("the writer of several such entries waits for the disk, and memory holds on
   const disk = slowDisk();
   await using journal = journalOf({ open: disk.open });
   for (let n = 0; n < 5; n += 1) {
-    for (;;) {
-      const behind = journal.backpressure();
-      if (behind === undefined) break;
-      await Promise.all([behind, disk.write()]);
-    }
+    await untilReadable(disk, journal);
     journal.append(message("x".repeat(20 * KB)));
     expect(journal.bytes).toBeLessThanOrEqual(50 * KB);
   }
-  const written = journal.writeDown();
-  let isWritten = false as boolean;
-  void written.then(() => (isWritten = true));
-  while (!isWritten) await Promise.race([written, disk.write()]);
+  await writtenTo(disk, journal);
   expect(journal.lost).toBe(0);
   expect(gapsIn(await readAll(journal))).toEqual([]);
 });
