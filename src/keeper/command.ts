@@ -11,6 +11,7 @@ export type Verb =
   | "resize"
   | "cancel"
   | "is_alive"
+  | "progress"
   | "reserve"
   | "release"
   | "retire"
@@ -35,4 +36,12 @@ export interface Command {
   readonly limits?: LimitsChange | undefined;
   /** `is_alive` */
   readonly timeout_ms?: number | undefined;
+}
+
+/** The result of `progress`. */
+export interface RunProgress {
+  /** The number of the run's newest event. */
+  readonly newest: number;
+  /** Whether a message of its kernel is being received. */
+  readonly is_receiving: boolean;
 }

@@ -4,6 +4,7 @@
  * without a word.
  */
 import type { Duplex } from "node:stream";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import {
   type Frame,
   FrameReader,
@@ -94,7 +95,7 @@ export class FrameStream {
   async drained(): Promise<void> {
     if (this.#isClosed) return;
     // A stream that reports late that it is full must not keep its caller in a loop.
-    if (!this.#stream.writableNeedDrain) return inNextTurn();
+    if (!this.#stream.writableNeedDrain) return nextTurn();
     await new Promise<void>((resolve) => {
       const done = () => {
         this.#stream.off("drain", done);
@@ -156,10 +157,6 @@ export class FrameStream {
     clearTimeout(this.#timer);
     this.#options.onClose(why);
   }
-}
-
-export function inNextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** With this program's clock: milliseconds since 1970. */

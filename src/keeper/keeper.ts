@@ -252,6 +252,8 @@ export class Keeper {
         return theRun(run).resize(given(command.limits));
       case "is_alive":
         return theRun(run).isAlive(command.timeout_ms ?? 0);
+      case "progress":
+        return theRun(run).progress();
       case "cancel":
         theRun(run).cancel();
         return;

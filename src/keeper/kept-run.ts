@@ -17,6 +17,7 @@ import type {
   ShellState,
 } from "../kernel/kernel.ts";
 import { reportedState } from "../kernel/main-shell.ts";
+import type { RunProgress } from "./command.ts";
 import type { EventLog } from "./event-log.ts";
 import {
   type Answered,
@@ -143,6 +144,11 @@ export class KeptRun {
     if (this.#sent.has(msg_id)) return;
     this.#ready().send(message);
     this.#sent.set(msg_id, true);
+  }
+
+  async progress(): Promise<RunProgress> {
+    const is_receiving = (await this.#ready().isReceiving?.()) ?? false;
+    return { newest: this.log.newest, is_receiving };
   }
 
   async isAlive(timeout_ms: number): Promise<boolean> {

@@ -6,6 +6,7 @@
  * keeper is told to hold it, and what was on the way waits here.
  */
 import type { Duplex } from "node:stream";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import {
   type ConnectionInfo,
   failure,
@@ -20,7 +21,7 @@ import type { Hooks, Kernel, LimitsChange, Recipe } from "../kernel/kernel.ts";
 import type { Faults } from "../log/faults.ts";
 import { requestScheduler } from "../time/request-scheduler.ts";
 import { within } from "../time/within.ts";
-import type { Command } from "./command.ts";
+import type { Command, RunProgress } from "./command.ts";
 import {
   type Answered,
   callHook,
@@ -31,7 +32,6 @@ import {
   releaseMessage,
   valueOf,
 } from "./events.ts";
-import { inNextTurn } from "./frame-stream.ts";
 import { StreamError } from "./frames.ts";
 import type { Numbered, RunFacts } from "./hello.ts";
 import { type KeeperLink, KeeperUnreachable, type RunSink } from "./link.ts";
@@ -41,6 +41,8 @@ import { fromWire } from "./wire-error.ts";
 const LARGE = 2 * 1024 * 1024;
 /** How long an aborted start waits for the keeper's confirmation. */
 const CANCEL_MS = 15_000;
+/** How long an answer about the progress of a run may take. */
+const PROGRESS_TIMEOUT_MS = 2_000;
 /** How much longer than the kernel the keeper may take for an answer. */
 const LATE_MS = 2_000;
 
@@ -197,6 +199,22 @@ export class RemoteKernel implements Kernel, RunSink {
     } catch (error) {
       throw this.#failure("kernel_unreachable", error);
     }
+  }
+
+  async isReceiving(): Promise<boolean> {
+    const { link } = this.#options;
+    const { run_id } = this;
+    let answer: unknown;
+    try {
+      const asked = link.command({ verb: "progress", run_id });
+      answer = await within(asked, PROGRESS_TIMEOUT_MS);
+    } catch (error) {
+      // Without the stream, events wait in the keeper. An older keeper does not know the command.
+      return error instanceof KeeperUnreachable && !this.#isOver;
+    }
+    if (answer === undefined) return true; // it waits behind events
+    const { newest, is_receiving } = answer as RunProgress;
+    return is_receiving || newest > this.#received || this.isHeld;
   }
 
   async isAlive(timeout_ms: number): Promise<boolean> {
@@ -377,7 +395,7 @@ export class RemoteKernel implements Kernel, RunSink {
     }
     this.#answered = answered?.value;
     this.#resolveStart();
-    this.#hold(inNextTurn().then(() => this.#noted(to))); // the caller of the start goes on first
+    this.#hold(nextTurn().then(() => this.#noted(to))); // the caller of the start goes on first
   }
 
   #handle(event: ReceivedEvent): void {
@@ -471,11 +489,11 @@ export class RemoteKernel implements Kernel, RunSink {
         this.#answered = valueOf("answered", bytes);
         if (this.#hasExited) this.#last = number;
         this.#resolveStart();
-        return inNextTurn(); // the caller of the start goes on first
+        return nextTurn(); // the caller of the start goes on first
       case eventKinds.failed:
         this.#last = number;
         this.#rejectStart(fromWire(valueOf("failed", bytes)));
-        return inNextTurn();
+        return nextTurn();
       case eventKinds.exited:
         if (this.#answered !== undefined) this.#last = number;
         this.#exit(valueOf("exited", bytes));

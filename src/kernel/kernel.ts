@@ -108,6 +108,8 @@ export interface Kernel {
   readonly missesInterrupts: boolean;
   /** client → kernel, in order on each channel. Throws `kernel_unreachable` if the kernel accepts no more messages. */
   send(message: Message): void;
+  /** Whether a message of the kernel is on its way to `Hooks`: a part of it has arrived, or its receiver is late. Never rejects. Default: no. */
+  isReceiving?(): Promise<boolean>;
   /** Whether its process runs, after it has had so long to answer a request that leaves no trace. Throws `kernel_unreachable`. */
   isAlive?(timeout_ms: number): Promise<boolean>;
   /** By signal to the process group, or by message, as its recipe says. Throws `interrupt_failed`. */

@@ -7,6 +7,7 @@
  */
 import { randomUUID } from "node:crypto";
 import type { Duplex } from "node:stream";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import {
   type ConnectionInfo,
   failure,
@@ -211,6 +212,11 @@ export class RunningKernel implements Kernel, Stoppable {
       const why = REFUSALS[error.why];
       throw failure("kernel_unreachable", { session_id, why });
     }
+  }
+
+  async isReceiving(): Promise<boolean> {
+    await nextTurn(); // after the system has said which sockets have bytes
+    return this.#sockets.isReceiving;
   }
 
   async isAlive(timeout_ms: number): Promise<boolean> {

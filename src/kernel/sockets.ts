@@ -16,7 +16,7 @@ import { withRecord } from "../jupyter/record.ts";
 import type { Boundary } from "./boundary.ts";
 import type { Hooks } from "./kernel.ts";
 import { type Outgoing, signedTo } from "./outgoing.ts";
-import type { CurveKeys, LinkState } from "../zmq/transport.ts";
+import type { CurveKeys, Link, LinkState } from "../zmq/transport.ts";
 
 /** The most time for large messages of a kernel that is gone. */
 const LONGEST_DRAIN_MS = 10_000;
@@ -38,6 +38,7 @@ export function endpointOf(connection: ConnectionInfo, port: number): string {
 
 export class Sockets {
   readonly #outgoing: Readonly<Record<Channel, Outgoing>>;
+  readonly #links: Link[] = [];
   readonly #states = new Map<Channel, LinkState>();
   /** Resolves when no large message is being received. */
   #busy: Promise<unknown> = Promise.resolve();
@@ -111,6 +112,7 @@ export class Sockets {
           hooks.stateChanged(channel, state, error);
         },
       });
+      this.#links.push(link);
       const outgoing = signedTo(link, signer);
       opened.push(outgoing);
       return outgoing;
@@ -130,6 +132,11 @@ export class Sockets {
 
   isConnected(channel: Channel): boolean {
     return this.#states.get(channel) === "connected";
+  }
+
+  /** Whether a message of the kernel is being received, on any channel. */
+  get isReceiving(): boolean {
+    return this.#links.some(({ isReceiving }) => isReceiving);
   }
 
   /** server → kernel, in order. Throws a `LinkError`. */

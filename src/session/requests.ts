@@ -628,6 +628,7 @@ export class Requests {
       ...options,
       onEnd: (execution) => this.#ended(execution),
       onDeadline: (late) => this.#late(late),
+      isReceiving: async () => (await this.#kernel?.isReceiving?.()) ?? false,
     });
   }
 

@@ -79,6 +79,7 @@ class LibzmqLink implements Link {
   #state: LinkState = "connecting";
   #socket: Dealer | Subscriber | undefined;
   #sending = false;
+  #awaitsReceiver = false;
   #batch: Frames[] = [];
   #batchBytes = 0;
 
@@ -90,6 +91,11 @@ class LibzmqLink implements Link {
 
   get waiting(): number {
     return this.#queue.bytes;
+  }
+
+  get isReceiving(): boolean {
+    if (this.#isClosed()) return false;
+    return this.#batch.length > 0 || this.#awaitsReceiver;
   }
 
   send(frames: Frames): void {
@@ -125,7 +131,10 @@ class LibzmqLink implements Link {
       for await (const frames of socket) {
         this.#addToBatch(frames);
         const backpressure = this.#options.backpressure?.();
-        if (backpressure !== undefined) await backpressure;
+        if (backpressure === undefined) continue;
+        this.#awaitsReceiver = true;
+        await backpressure;
+        this.#awaitsReceiver = false;
       }
     } catch (error) {
       this.#close(error instanceof Error ? error : new Error(String(error)));

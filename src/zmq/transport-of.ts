@@ -74,6 +74,9 @@ function eitherLink(
     get waiting() {
       return link.waiting;
     },
+    get isReceiving() {
+      return link.isReceiving;
+    },
     send(frames) {
       link.send(frames);
       unconfirmed?.push(frames);

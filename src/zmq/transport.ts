@@ -73,6 +73,8 @@ export interface Link {
   send(frames: Frames): void;
   /** Bytes queued and not yet given to the operating system (or to libzmq). */
   readonly waiting: number;
+  /** Whether a message is on its way to `onMessages`: a part of it was read, or `backpressure` delays it. The libzmq driver knows only the second, because libzmq has only complete messages. */
+  readonly isReceiving: boolean;
   /** Drops the waiting messages and closes the link. A second call does nothing. */
   close(): void;
 }

@@ -65,6 +65,10 @@ class ZmtpLink implements Link {
       : this.#queue.bytes + this.#connection.unsent;
   }
 
+  get isReceiving(): boolean {
+    return this.#connection.isReceiving;
+  }
+
   send(frames: Frames): void {
     if (this.#state === "closed") {
       throw new LinkError(

@@ -825,6 +825,41 @@ describe("the kernel port", () => {
     expect(slow.noted).toEqual(Array.from({ length: 504 }, (_, n) => n + 1));
   });
 
+  test("a message is on its way while the keeper receives it, while its event is not delivered, and while the stream is missing", async () => {
+    const keeper = new TestKeeper();
+    let late: Promise<void> | undefined;
+    const run = await (
+      await keeper.server()
+    ).start({}, { caughtUp: () => late });
+    await reached(run, 3);
+    const { kernel } = keeper.kernels;
+    const isReceiving = () => run.kernel.isReceiving?.();
+    expect(await isReceiving()).toBe(false);
+    kernel.sends = true;
+    expect(await isReceiving()).toBe(true);
+    kernel.sends = false;
+    expect(await isReceiving()).toBe(false);
+
+    let release: () => void = () => {};
+    late = new Promise((resolve) => (release = resolve));
+    kernel.print("first", parent);
+    await eventually("the first", () => printed(run)[0]);
+    kernel.print("second", parent);
+    expect(await isReceiving()).toBe(true);
+    late = undefined;
+    release();
+    await reached(run, 5);
+    expect(await isReceiving()).toBe(false);
+
+    keeper.isUnreachable = true;
+    keeper.cut();
+    expect(await isReceiving()).toBe(true);
+    keeper.isUnreachable = false;
+    await eventually("the return", async () =>
+      (await isReceiving()) === false ? true : undefined,
+    );
+  });
+
   test("a heartbeat is reported lost while the stream is missing, and back with it", async () => {
     const keeper = new TestKeeper();
     const server = await keeper.server();

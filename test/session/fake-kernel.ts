@@ -50,6 +50,8 @@ export class FakeKernel implements Kernel {
   ignoresShutdown = false;
   /** Whether even a kill does not end it. */
   survivesKill = false;
+  /** Whether a message is on its way. */
+  sends = false;
   cwd: string | undefined;
   /** The changes of its limits. */
   readonly limits: LimitsChange[] = [];
@@ -245,6 +247,10 @@ export class FakeKernel implements Kernel {
     this.limits.push(change);
     this.#hooks.resized?.(change);
     return Promise.resolve();
+  }
+
+  isReceiving(): Promise<boolean> {
+    return Promise.resolve(this.sends);
   }
 
   workingDirectory(): string | undefined {

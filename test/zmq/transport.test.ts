@@ -14,6 +14,7 @@ import {
 import { zmtp } from "../../src/zmq/zmtp.ts";
 import { LARGE, SLAB_SIZE } from "../../src/zmq/zmtp/decoder.ts";
 import { WRITE_SIZE } from "../../src/zmq/zmtp/encoder.ts";
+import { eventually } from "../harness.ts";
 import { Listener } from "./listener.ts";
 import { bound, closeAll, freeEndpoint, unboundEndpoint } from "./peers.ts";
 
@@ -276,8 +277,11 @@ describe.each(CASES)("$driver.name over $kind", ({ driver, kind }) => {
     await link.received(1);
     await other.received(count); // by then, a ready receiver has everything
     expect(link.messages.length).toBeLessThan(count / 2);
+    expect(link.link.isReceiving).toBe(true);
+    expect(other.link.isReceiving).toBe(false);
     catchUp();
     const received = await link.received(count);
+    await eventually("its end", () => !link.link.isReceiving || undefined);
     expect(
       received.every((frames, i) => same(frames, [pattern(300_000, i)])),
     ).toBe(true);

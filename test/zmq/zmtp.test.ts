@@ -15,6 +15,7 @@ import { ZmtpConnection } from "../../src/zmq/zmtp/connection.ts";
 import { Decoder, LARGE, SLAB_SIZE } from "../../src/zmq/zmtp/decoder.ts";
 import { Encoder } from "../../src/zmq/zmtp/encoder.ts";
 import { checkGreeting, checkReady } from "../../src/zmq/zmtp/handshake.ts";
+import { eventually } from "../harness.ts";
 import { Listener } from "./listener.ts";
 import {
   bound,
@@ -84,6 +85,26 @@ describe("a connection", () => {
     link.send(...sent);
     await router.send(await router.receive());
     expect(await link.received(1)).toEqual([sent]);
+  });
+
+  it.each([
+    ["a frame that is cut", "\x00\x05hel", "lo"],
+    ["a head that is cut", "\x02\x00\x00", "\x00\x00\x00\x00\x00\x01x"],
+    ["a frame of several", "\x01\x01a", "\x00\x01b"],
+    [
+      "a large frame that is cut",
+      "\x02\x00\x00\x00\x00\x00\x01\x00\x00".padEnd(30_000, "x"),
+      "x".repeat(65_536 + 9 - 30_000),
+    ],
+  ])("says that it receives a message: %s", async (_, part, rest) => {
+    const { peer, link } = await introduced();
+    expect(link.link.isReceiving).toBe(false);
+    peer.write(Buffer.from(part, "latin1"));
+    await eventually("the part", () => link.link.isReceiving || undefined);
+    peer.write(Buffer.from(rest, "latin1"));
+    await link.received(1);
+    expect(link.link.isReceiving).toBe(false);
+    link.link.close();
   });
 
   it("yields to other work, with any amount of received data", async () => {

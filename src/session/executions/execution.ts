@@ -40,7 +40,7 @@ export type InterruptReason = Extract<
   "interrupt" | "deadline" | "question_refused"
 >;
 
-/** How long the second sign of the end may be missing while no message of the request arrives. */
+/** How long the second sign of the end may be missing while no message arrives. */
 export const SECOND_SIGN_TIMEOUT_MS = 2_000;
 /** The most time for the second sign: a thread may print without end. */
 const LONGEST_SIGN_TIMEOUT_MS = 60_000;
@@ -120,6 +120,7 @@ export class Execution {
   #requesting: AbortController | undefined;
   readonly #onEnd: (execution: Execution) => void;
   readonly #onDeadline: (execution: Execution) => void;
+  readonly #isReceiving: () => Promise<boolean>;
   #preparing: NodeJS.Timeout | undefined;
   #signTimer: NodeJS.Timeout | undefined;
   #deadline: NodeJS.Timeout | undefined;
@@ -133,6 +134,7 @@ export class Execution {
       queuedAt = new Date(),
       onEnd,
       onDeadline,
+      isReceiving,
     }: {
       by?: Principal | undefined;
       after: number;
@@ -143,6 +145,8 @@ export class Execution {
       onEnd: (execution: Execution) => void;
       /** Called when the deadline passes before the end. */
       onDeadline: (execution: Execution) => void;
+      /** Whether a message of the kernel is on its way to the session. Must not reject. */
+      isReceiving: () => Promise<boolean>;
     },
   ) {
     this.request = request;
@@ -151,6 +155,7 @@ export class Execution {
     this.queuedAt = queuedAt;
     this.#onEnd = onEnd;
     this.#onDeadline = onDeadline;
+    this.#isReceiving = isReceiving;
     this.deadline_ms = deadline_ms;
     this.by = by;
     if (deadline_ms !== undefined) {
@@ -350,7 +355,7 @@ export class Execution {
   dispose(): void {
     clearTimeout(this.#deadline);
     clearTimeout(this.#preparing);
-    clearTimeout(this.#signTimer);
+    this.#stopWaiting();
   }
 
   #noteProgress(msg_type: string): void {
@@ -370,7 +375,7 @@ export class Execution {
   }
 
   #receivedSign(sign: "reply" | "idle"): void {
-    clearTimeout(this.#signTimer);
+    this.#stopWaiting();
     this.#endSigns.add(sign);
     if (this.#endSigns.size === 2) {
       this.conclude();
@@ -382,12 +387,22 @@ export class Execution {
   /** A reply can overtake outputs, which travel on another socket. `idle` arrives after the outputs. */
   #awaitSecondSign(latest: number): void {
     const before = this.lastSeq;
-    this.#signTimer = setTimeout(() => {
-      const isSending = this.lastSeq !== before && performance.now() < latest;
-      if (isSending) this.#awaitSecondSign(latest);
-      else this.conclude();
+    const timer = setTimeout(() => {
+      void this.#isReceiving().then((isReceiving) => {
+        if (this.#signTimer !== timer) return; // the sign has arrived meanwhile
+        const isSending = isReceiving || this.lastSeq !== before;
+        if (isSending && performance.now() < latest) {
+          this.#awaitSecondSign(latest);
+        } else this.conclude();
+      });
     }, SECOND_SIGN_TIMEOUT_MS);
-    this.#signTimer.unref();
+    timer.unref();
+    this.#signTimer = timer;
+  }
+
+  #stopWaiting(): void {
+    clearTimeout(this.#signTimer);
+    this.#signTimer = undefined;
   }
 
   #endByReply(): EndState {

@@ -140,6 +140,13 @@ export class ZmtpConnection {
     return this.#phase === "ended" ? 0 : this.#socket.writableLength;
   }
 
+  /** Whether read bytes are not delivered yet, or reading has stopped. */
+  get isReceiving(): boolean {
+    return (
+      this.#phase === "traffic" && (this.#isStopped || this.#decoder.isHolding)
+    );
+  }
+
   /** Whether a write is possible and all earlier bytes are with the operating system. */
   get idle(): boolean {
     return (

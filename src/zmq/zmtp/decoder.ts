@@ -136,6 +136,11 @@ export class Decoder {
     );
   }
 
+  /** Whether it has bytes of an incomplete message, or unread bytes. */
+  get isHolding(): boolean {
+    return !this.isBetween || this.#start < this.#end;
+  }
+
   /** The unread bytes. */
   peek(): Uint8Array {
     return this.#slab?.subarray(this.#start, this.#end) ?? new Uint8Array();

@@ -214,6 +214,28 @@ describe("an execution's states", () => {
     expect(execution.state).toBe("done");
   });
 
+  test("a message that is being received delays the end, a minute at most", async () => {
+    vi.useFakeTimers();
+    const { session, kernel } = await startedSession();
+    const [a, b] = [code("a"), code("b")];
+    const first = send(session, a);
+    kernel.sends = true;
+    kernel.reply(a);
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(first.isOver).toBe(false);
+    kernel.emit("stream", { name: "stdout", text: "large" }, a);
+    kernel.idle(a);
+    expect(first.state).toBe("done");
+    expect(first.outputBytes).toBeGreaterThan(0);
+
+    const second = send(session, b);
+    kernel.reply(b);
+    await vi.advanceTimersByTimeAsync(58_000);
+    expect(second.isOver).toBe(false);
+    await vi.advanceTimersByTimeAsync(4_000);
+    expect(second.state).toBe("done");
+  });
+
   test("output of a thread does not keep an execution without idle open for ever", async () => {
     vi.useFakeTimers();
     const { session, kernel } = await startedSession();
@@ -594,6 +616,7 @@ describe("the history", () => {
           deadline_ms: undefined,
           onEnd: () => {},
           onDeadline: () => {},
+          isReceiving: () => Promise.resolve(false),
         }),
     );
     for (const one of all) {
