@@ -18,6 +18,7 @@ import {
 import type { Burst } from "../jupyter/record.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
+import { deadline, untilAborted } from "../time/signals.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
 import { isOpen, noteComm, type OpenComms } from "./comms.ts";
 import type { Entry } from "../journal/entry.ts";
@@ -48,6 +49,8 @@ import { serverReply } from "./server-reply.ts";
 
 /** The most execute requests that may wait. */
 const QUEUE_LIMIT = 10_000;
+/** How long an interrupt waits for the code to begin. Code that has not begun by then waits behind other work, which must be interrupted first. */
+const BEGIN_TIMEOUT_MS = 1_000;
 /** The most `msg_id`s that are remembered. */
 const IDS_LIMIT = 20_000;
 
@@ -130,6 +133,8 @@ export class Requests {
   /** Executions of an earlier process of which it is not known whether they went to the kernel. */
   readonly #uncertain = new Set<string>();
   readonly #lostEnds = new LostEnds();
+  /** Executions that were interrupted before their code began, as far as is known. */
+  readonly #interruptedEarly = new WeakSet<Execution>();
   #kernel: Kernel | undefined;
   /** Whether the kernel is being replaced. */
   #isHeld = false;
@@ -725,12 +730,33 @@ export class Requests {
     target: Execution | undefined,
     undo: () => void,
   ): Promise<void> {
-    if (kernel.missesInterrupts) await target?.untilBegun();
+    const early = kernel.missesInterrupts ? target : undefined;
+    if (early !== undefined) {
+      using wait = deadline([early.begun, early.over], BEGIN_TIMEOUT_MS);
+      await untilAborted(wait.signal);
+    }
     if (target?.isOver === true) return;
     await kernel.interrupt().catch((error: unknown) => {
       undo();
       throw error;
     });
+    if (early?.begun.aborted === false) {
+      void this.#signalAtBegin(kernel, early);
+    }
+  }
+
+  /** The kernel may have lost the interrupt, or the work before the code got it. The kernel is interrupted once more when the code begins. */
+  async #signalAtBegin(kernel: Kernel, execution: Execution): Promise<void> {
+    if (this.#interruptedEarly.has(execution)) return;
+    this.#interruptedEarly.add(execution);
+    const { begun, over } = execution;
+    using wait = deadline([begun, over]);
+    await untilAborted(wait.signal);
+    const { isOver, isEnding, counts } = execution;
+    if (isOver || isEnding || counts.has("error")) return; // the first interrupt arrived after all
+    await kernel
+      .interrupt()
+      .catch((error: unknown) => this.#logNotInterrupted(error, "interrupt"));
   }
 
   /** The kernel is interrupted: requests in the queue are dropped, and pending input requests need no answer. Returns a function that undoes the part that can be undone. */
@@ -825,11 +851,13 @@ export class Requests {
 
   #stop(execution: Execution, by: InterruptReason): void {
     this.interrupt(execution, by).catch((error: unknown) =>
-      this.#options.log.warn(
-        { err: error, reason: by },
-        "An execution could not be interrupted",
-      ),
+      this.#logNotInterrupted(error, by),
     );
+  }
+
+  #logNotInterrupted(err: unknown, reason: InterruptReason): void {
+    const message = "An execution could not be interrupted";
+    this.#options.log.warn({ err, reason }, message);
   }
 
   #logNotSent(error: unknown): void {

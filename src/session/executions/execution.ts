@@ -14,7 +14,7 @@ import type {
 import { contentOf, type Message } from "../../jupyter/message.ts";
 import { asWritten, membersIn } from "../../jupyter/raw-json.ts";
 import { type Code, codeOf } from "./code.ts";
-import { deadline, expectMany, untilAborted } from "../../time/signals.ts";
+import { expectMany } from "../../time/signals.ts";
 import type { Principal } from "../principal.ts";
 import type { Entry } from "../../journal/entry.ts";
 import type { BurstRange } from "../../journal/journal.ts";
@@ -46,8 +46,6 @@ export const SECOND_SIGN_TIMEOUT_MS = 2_000;
 const LONGEST_SIGN_TIMEOUT_MS = 60_000;
 /** Time from the first `busy` to the running of the code. Until then, some kernels lose an interrupt. */
 const PREPARE_MS = 100;
-/** How long an interrupt waits for the code to begin. Code that has not begun by then waits behind other work, which the interrupt is meant for. */
-const BEGIN_TIMEOUT_MS = 1_000;
 /** Bytes; a larger reply is kept in the journal only. */
 const REPLY_LIMIT = 64 * 1024;
 
@@ -112,7 +110,7 @@ export class Execution {
   #interruptReason: InterruptReason | undefined;
   readonly #endSigns = new Set<"reply" | "idle">();
   #hasBegun = false;
-  /** Aborts when the code begins; made for callers that interrupt. */
+  /** Made for callers that interrupt. */
   #begun: AbortController | undefined;
   /** Aborts at the end; made for callers that follow or wait. */
   #over: AbortController | undefined;
@@ -268,15 +266,10 @@ export class Execution {
     return () => (this.#interruptReason = undefined);
   }
 
-  /**
-   * Resolves once the code runs or is over, or after `BEGIN_TIMEOUT_MS`. A kernel
-   * that has the request and has not begun to run it loses an interrupt.
-   */
-  async untilBegun(): Promise<void> {
-    if (this.#hasBegun || this.isOver) return;
-    this.#begun ??= forMany();
-    using wait = deadline([this.#begun.signal, this.over], BEGIN_TIMEOUT_MS);
-    await untilAborted(wait.signal);
+  /** Aborts when the code begins. A kernel that has the request and has not begun to run it loses an interrupt. */
+  get begun(): AbortSignal {
+    this.#begun ??= forMany(this.#hasBegun);
+    return this.#begun.signal;
   }
 
   /** The input request was answered, or no client will answer it. */

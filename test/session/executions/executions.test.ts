@@ -535,6 +535,43 @@ describe("ending an execution", () => {
   );
 
   test.each(interrupts)(
+    "%s interrupt before the code began is sent once more when it begins",
+    async (_, interrupt) => {
+      vi.useFakeTimers();
+      const { session, kernel } = await startedSession();
+      const [a, b, c] = [code("a"), code("b"), code("c")];
+      const execution = send(session, a);
+      const interrupted = [
+        interrupt(session, execution),
+        interrupt(session, execution),
+      ];
+      await vi.advanceTimersByTimeAsync(5_000);
+      await Promise.all(interrupted);
+      expect(kernel.interrupts).toBe(2);
+      kernel.busy(a);
+      await vi.advanceTimersByTimeAsync(100);
+      expect(kernel.interrupts).toBe(3);
+      kernel.fail(a);
+      expect(execution.state).toBe("interrupted");
+
+      const next = interrupt(session, send(session, b));
+      await vi.advanceTimersByTimeAsync(1_000);
+      await next;
+      kernel.run(b); // it ended before the interrupt could reach it
+      await vi.advanceTimersByTimeAsync(1_000);
+      expect(kernel.interrupts).toBe(4);
+
+      const last = interrupt(session, send(session, c));
+      await vi.advanceTimersByTimeAsync(1_000);
+      await last;
+      kernel.busy(c);
+      kernel.emit("error", { ename: "", evalue: "", traceback: [] }, c);
+      await vi.advanceTimersByTimeAsync(1_000);
+      expect(kernel.interrupts).toBe(5); // the first interrupt arrived after all
+    },
+  );
+
+  test.each(interrupts)(
     "%s interrupt does not affect the code after code that ended before it",
     async (_, interrupt) => {
       const { session, kernel } = await startedSession();
