@@ -1,9 +1,9 @@
 /** A large answer, and clients that read it or do not. */
 import { once } from "node:events";
-import { createServer, get, type Server } from "node:http";
+import { createServer, get, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterEach, expect, test } from "vitest";
-import { sendJson } from "../../src/server/respond.ts";
+import { abortedByClose, sendJson } from "../../src/server/respond.ts";
 
 const answer = { texts: Array.from({ length: 64 }, () => "é".repeat(512_000)) };
 
@@ -53,4 +53,24 @@ test("a client that reads slowly gets everything", async () => {
   }
   await answered;
   expect(JSON.parse(Buffer.concat(chunks).toString())).toEqual(answer);
+});
+
+test.each([
+  ["leaves later", false],
+  ["has left before", true],
+])("work for a client that %s is aborted", async (_, isGone) => {
+  server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const request = get(`http://127.0.0.1:${port}/`).on("error", () => {});
+  const [, res] = (await once(server, "request")) as [unknown, ServerResponse];
+  const leave = async () => {
+    request.destroy();
+    await once(res, "close");
+  };
+  if (isGone) await leave();
+  const { signal } = abortedByClose(res);
+  expect(signal.aborted).toBe(isGone);
+  if (!isGone) await leave();
+  expect(signal.aborted).toBe(true);
 });
