@@ -44,8 +44,8 @@ export interface ChannelOptions extends FromClientOptions {
   readonly socketPath?: string | undefined;
 }
 
-/** How long a new owner waits for the close of the one before it. */
-const CLOSE_WAIT_MS = 250;
+/** How long a new owner waits for the close of the one before it, which says what that one has received. A client that is gone does not answer. */
+const CLOSE_WAIT_MS = 1_000;
 
 /** Sends messages both ways until the socket closes, the session ends or a new owner connects. */
 export function serveChannels(
