@@ -52,7 +52,7 @@ export class Attachment {
   readonly #forwards: Forwards;
   readonly #cursors = new Map<KeptRun, Cursor>();
   readonly #reader = new EventReader();
-  #phase: "stranger" | "asked" | "welcome" = "stranger";
+  #phase: "unverified" | "verifying" | "accepted" = "unverified";
   /** The version of the protocol that both sides speak. */
   #protocol = 0;
   #wake: () => void = () => {};
@@ -75,8 +75,8 @@ export class Attachment {
     });
   }
 
-  welcome(hello: KeeperHello, protocol: number): void {
-    this.#phase = "welcome";
+  accept(hello: KeeperHello, protocol: number): void {
+    this.#phase = "accepted";
     this.#protocol = protocol;
     this.#stream.accept(FRAME_LIMIT);
     this.write(jsonFrame(frameKinds.hello, hello));
@@ -118,12 +118,12 @@ export class Attachment {
 
   #received(frame: Frame): void {
     const { kind, body } = frame;
-    if (this.#phase === "stranger" && kind === frameKinds.hello) {
-      this.#phase = "asked";
+    if (this.#phase === "unverified" && kind === frameKinds.hello) {
+      this.#phase = "verifying";
       this.#hooks.hello(objectOf(body));
       return;
     }
-    if (this.#phase !== "welcome") throw new StreamError("no hello came");
+    if (this.#phase !== "accepted") throw new StreamError("no hello came");
     switch (kind) {
       case frameKinds.command: {
         const command = objectOf(body) as unknown as Command;

@@ -53,7 +53,7 @@ export interface KeeperOptions {
 }
 
 /** Streams whose peers have not shown the secret yet. */
-const STRANGERS_LIMIT = 16;
+const UNVERIFIED_LIMIT = 16;
 /** How long a peer may take to say hello. */
 const HELLO_TIMEOUT_MS = 5_000;
 const EMPTY_TIMEOUT_MS = 10_000;
@@ -69,7 +69,7 @@ export class Keeper {
   readonly #options: KeeperOptions;
   readonly #runs = new Map<string, KeptRun>();
   readonly #answers = new Remembered<string, Promise<Buffer[]>>(COMMANDS_LIMIT);
-  readonly #strangers = new Set<Attachment>();
+  readonly #unverified = new Set<Attachment>();
   /** By the environment as JSON: a server that was started anew may have another one. */
   readonly #provisioners = new Map<string, Provisioner>();
   #attached: Attachment | undefined;
@@ -98,7 +98,7 @@ export class Keeper {
     return this.#holder.epoch;
   }
 
-  /** A stream has been opened. Its peer is a stranger until it has shown the secret. */
+  /** A stream has been opened. Its peer is unverified until it has shown the secret. */
   accept(stream: Duplex): void {
     const attachment = new Attachment(
       stream,
@@ -115,12 +115,12 @@ export class Keeper {
       },
       this.#options.ping_ms,
     );
-    this.#strangers.add(attachment);
-    const [oldest] = this.#strangers;
-    if (this.#strangers.size > STRANGERS_LIMIT)
-      oldest?.close("too many strangers");
+    this.#unverified.add(attachment);
+    const [oldest] = this.#unverified;
+    if (this.#unverified.size > UNVERIFIED_LIMIT)
+      oldest?.close("too many peers have not shown the secret");
     setTimeout(() => {
-      if (this.#strangers.has(attachment)) attachment.close("no hello came");
+      if (this.#unverified.has(attachment)) attachment.close("no hello came");
     }, HELLO_TIMEOUT_MS).unref();
   }
 
@@ -146,8 +146,8 @@ export class Keeper {
     clearInterval(this.#checkTimer);
     clearTimeout(this.#emptyTimer);
     this.#attached?.end("the keeper has ended");
-    for (const stranger of this.#strangers)
-      stranger.close("the keeper has ended");
+    for (const attachment of this.#unverified)
+      attachment.close("the keeper has ended");
     for (const { session_id } of this.#runs.values()) this.#release(session_id);
     store[Symbol.dispose]();
     this.#resolveEnded(why);
@@ -169,7 +169,7 @@ export class Keeper {
     this.#busyTimeout_ms =
       timeIn(hello.busy_timeout_ms) ?? this.#busyTimeout_ms;
     this.#watchTimes();
-    this.#strangers.delete(attachment);
+    this.#unverified.delete(attachment);
     this.#attached?.displace(epoch);
     this.#attached = attachment;
     this.#holder = { epoch, server };
@@ -182,7 +182,7 @@ export class Keeper {
       pid,
       runs,
     };
-    attachment.welcome(answer, commonProtocol(hello));
+    attachment.accept(answer, commonProtocol(hello));
     log.info({ epoch, version: hello.version }, "A server has attached");
     this.#considerEnd();
   }
@@ -198,7 +198,7 @@ export class Keeper {
   }
 
   #closed(attachment: Attachment, why: string): void {
-    this.#strangers.delete(attachment);
+    this.#unverified.delete(attachment);
     if (this.#attached !== attachment) return;
     this.#attached = undefined;
     this.#detachedAt = performance.now();

@@ -57,7 +57,7 @@ export interface KeeperLinkOptions {
   readonly ping_ms?: number | undefined;
 }
 
-/** What a run of this server hears from its keeper. None may throw. */
+/** Takes what a keeper sends about one run. No method may throw. */
 export interface RunSink {
   readonly run_id: string;
   /** The number of the last event that was received. */
@@ -108,7 +108,7 @@ interface Pending {
   readonly frame: readonly Buffer[];
   readonly bytes: number;
   /** Whether it waits for the stream as long as it takes. */
-  readonly isPatient: boolean;
+  readonly waitsForStream: boolean;
   readonly resolve: (result: unknown) => void;
   readonly reject: (error: Error) => void;
 }
@@ -182,18 +182,21 @@ export class KeeperLink {
     return this.#isGone;
   }
 
-  /** Resolves with the result. Rejects with the keeper's failure, or with a `KeeperUnreachable`: at once if `isPatient` is not set and the stream has been missing for long. */
+  /** Resolves with the result. Rejects with the keeper's failure, or with a `KeeperUnreachable`: at once if the stream has been missing for long and `waitsForStream` is not set. */
   command(
     command: Omit<Command, "id">,
-    { isPatient = false } = {},
+    { waitsForStream = false } = {},
   ): Promise<unknown> {
-    if (this.#over !== undefined || (!isPatient && this.#isDetachedForLong)) {
+    if (
+      this.#over !== undefined ||
+      (!waitsForStream && this.#isDetachedForLong)
+    ) {
       return Promise.reject(new KeeperUnreachable(this.#whyUnreachable));
     }
     const id = this.#nextId();
     const frame = jsonFrame(frameKinds.command, { id, ...command });
     return new Promise((resolve, reject) => {
-      this.#submit(id, { frame, bytes: 0, isPatient, resolve, reject });
+      this.#submit(id, { frame, bytes: 0, waitsForStream, resolve, reject });
     });
   }
 
@@ -216,7 +219,7 @@ export class KeeperLink {
       );
     }
     this.#bytes += bytes;
-    const pending = { frame, bytes, isPatient: true, reject: failed };
+    const pending = { frame, bytes, waitsForStream: true, reject: failed };
     this.#submit(id, { ...pending, resolve: () => {} });
   }
 
@@ -243,7 +246,7 @@ export class KeeperLink {
   retire(run_id: string): void {
     this.#sendAcks();
     this.#sinks.delete(run_id);
-    this.command({ verb: "retire", run_id }, { isPatient: true }).catch(
+    this.command({ verb: "retire", run_id }, { waitsForStream: true }).catch(
       () => {},
     ); // it does not have it
   }
@@ -390,7 +393,7 @@ export class KeeperLink {
         setTimeout(() => {
           for (const sink of [...this.#sinks.values()]) sink.detached();
         }, DETACHED_MS),
-        setTimeout(() => this.#rejectImpatient(), COMMAND_WAIT_MS),
+        setTimeout(() => this.#rejectShortWaits(), COMMAND_WAIT_MS),
       ];
       for (const timer of this.#detachTimers) timer.unref();
     }
@@ -498,10 +501,10 @@ export class KeeperLink {
     return this.#over ?? whyLate;
   }
 
-  #rejectImpatient(): void {
+  #rejectShortWaits(): void {
     const error = new KeeperUnreachable(this.#whyUnreachable);
-    for (const [id, { isPatient }] of [...this.#pending]) {
-      if (!isPatient) this.#settled(id)?.reject(error);
+    for (const [id, { waitsForStream }] of [...this.#pending]) {
+      if (!waitsForStream) this.#settled(id)?.reject(error);
     }
   }
 }

@@ -85,7 +85,7 @@ export function keptProvisioner({
     release(session_id) {
       // Without an answer, the keeper is gone, and its reservations with it.
       last
-        ?.command({ verb: "release", session_id }, { isPatient: true })
+        ?.command({ verb: "release", session_id }, { waitsForStream: true })
         .catch(() => {});
     },
     acknowledge(run_id, number) {

@@ -90,7 +90,7 @@ export class RemoteKernel implements Kernel, RunSink {
   /** Whether the kernel's heartbeat is there, as far as the keeper has said. */
   #beats = true;
   /** Whether the stream is missing. */
-  #isDark = false;
+  #isDetached = false;
   #hasExited = false;
   /** The number of the last event of all, once it has come. */
   #last: number | undefined;
@@ -142,7 +142,7 @@ export class RemoteKernel implements Kernel, RunSink {
   ): Promise<Kernel> {
     const { link } = this.#options;
     signal.throwIfAborted();
-    link.command(command, { isPatient: true }).then(
+    link.command(command, { waitsForStream: true }).then(
       () => (this.#isKnown = true),
       (error: unknown) => {
         this.#rejectStart(this.#failure("start_failed", error));
@@ -295,14 +295,15 @@ export class RemoteKernel implements Kernel, RunSink {
       return;
     }
     this.#facts = facts;
-    if (!this.#isDark) return;
-    this.#isDark = false;
+    if (!this.#isDetached) return;
+    this.#isDetached = false;
     if (this.#beats && !this.#isOver) this.#options.hooks.heartbeat(true);
   }
 
   detached(): void {
-    if (this.#isDark || this.#isOver || this.#answered === undefined) return;
-    this.#isDark = true;
+    if (this.#isDetached || this.#isOver || this.#answered === undefined)
+      return;
+    this.#isDetached = true;
     if (this.#beats) this.#options.hooks.heartbeat(false);
   }
 
@@ -328,7 +329,7 @@ export class RemoteKernel implements Kernel, RunSink {
     const { run_id } = this;
     const cancel = () => {
       link
-        .command({ verb: "cancel", run_id }, { isPatient: true })
+        .command({ verb: "cancel", run_id }, { waitsForStream: true })
         .catch(() => {}); // the keeper is gone
       setTimeout(() => this.#rejectStart(signal.reason), CANCEL_MS).unref();
     };
@@ -480,7 +481,7 @@ export class RemoteKernel implements Kernel, RunSink {
         return;
       case eventKinds.heartbeat:
         this.#beats = valueOf("heartbeat", bytes).beats;
-        if (!this.#isDark) hooks.heartbeat(this.#beats);
+        if (!this.#isDetached) hooks.heartbeat(this.#beats);
         return;
       case eventKinds.directory:
         this.#directory = valueOf("directory", bytes).path;
