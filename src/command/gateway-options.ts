@@ -481,7 +481,7 @@ export function flagsOf(option: GatewayOption): readonly string[] {
   const { name, of = "KernelGatewayApp", short } = option;
   return [
     flagOf(option),
-    ...CLASSES[of].map((heir) => `--${heir}.${name}`),
+    ...CLASSES[of].map((subclass) => `--${subclass}.${name}`),
     ...(short === undefined ? [] : [`--${short}`]),
   ];
 }

@@ -138,7 +138,7 @@ function portOf(endpoint: string): number {
   return Number(/:(\d+)$/.exec(endpoint)?.[1]);
 }
 
-/** Accepts connections and does not greet as ZeroMQ does. Never rejects. */
+/** Whether a program accepts connections and does not send the greeting of ZeroMQ. Never rejects. */
 function isForeignProcess(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port });

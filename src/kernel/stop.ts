@@ -13,7 +13,7 @@ export interface Stoppable {
   forceKill(): Promise<void>;
 }
 
-/** The steps to end a kernel, the mildest first, each with its timeout. */
+/** The steps to end a kernel, in order, each with its timeout. */
 const steps = [
   { timeout_ms: 5_000, step: (kernel: Stoppable) => kernel.askToShutDown() }, // ipykernel first ends its own children, in steps
   { timeout_ms: 2_000, step: (kernel: Stoppable) => kernel.terminate() },

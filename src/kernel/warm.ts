@@ -84,7 +84,7 @@ const DESCRIPTIONS = [
 ];
 
 /** One entry of the option, with its kernels. */
-interface Shelf {
+interface Pool {
   readonly wanted: Prespawn;
   readonly ready: WarmKernel[];
   /** What its kernelspec launches now; `undefined` if it cannot be used. */
@@ -97,7 +97,7 @@ interface Shelf {
 
 export class WarmKernels implements Provisioner, AsyncDisposable {
   readonly #options: WarmKernelsOptions;
-  readonly #shelves: readonly Shelf[];
+  readonly #pools: readonly Pool[];
   readonly #closing = new AbortController();
   /** The name under which a session's kernel was started, where it was warm. */
   readonly #names = new Map<string, string>();
@@ -111,7 +111,7 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
 
   constructor(options: WarmKernelsOptions) {
     this.#options = options;
-    this.#shelves = options.prespawn
+    this.#pools = options.prespawn
       .filter(({ count }) => count > 0)
       .map((wanted) => ({
         wanted,
@@ -125,7 +125,7 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
 
   get state(): readonly WarmKernelsState[] {
     const isFull = this.#surplus >= 0;
-    return this.#shelves.map(({ wanted, ready, problem }) => ({
+    return this.#pools.map(({ wanted, ready, problem }) => ({
       ...wanted,
       pids: ready.map(({ kernel }) => kernel?.pid),
       problem:
@@ -135,7 +135,7 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
 
   /** Starts the first kernels. */
   begin(): void {
-    if (this.#shelves.length > 0) this.#check();
+    if (this.#pools.length > 0) this.#check();
   }
 
   async launch(
@@ -175,7 +175,7 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
   /** A session's kernel has started or ended. */
   roomChanged(): void {
     const { room } = this.#options;
-    if (this.#shelves.length > 0 && room !== undefined) this.#fill();
+    if (this.#pools.length > 0 && room !== undefined) this.#fill();
   }
 
   adopt(...args: Parameters<Provisioner["adopt"]>): Promise<Kernel> {
@@ -200,27 +200,27 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
     clearTimeout(this.#checkTimer);
     clearTimeout(this.#retryTimer);
     this.#closing.abort();
-    for (const shelf of this.#shelves) this.#clear(shelf);
+    for (const pool of this.#pools) this.#clear(pool);
     await Promise.all([this.#filling, this.#checking]);
     await Promise.all(this.#ending);
   }
 
   /** A kernel that is what `recipe` would launch, and is alive. */
   async #take(recipe: Recipe): Promise<WarmKernel | undefined> {
-    if (this.#shelves.length === 0 || recipe.connection !== undefined) {
+    if (this.#pools.length === 0 || recipe.connection !== undefined) {
       return undefined;
     }
     const launch = this.#launchOf(recipe);
-    for (const shelf of this.#shelves) {
-      while (shelf.launch === launch) {
-        const warm = shelf.ready.shift();
+    for (const pool of this.#pools) {
+      while (pool.launch === launch) {
+        const warm = pool.ready.shift();
         if (warm === undefined) break;
         if (await warm.isAlive()) {
-          shelf.failures = 0;
+          pool.failures = 0;
           return warm;
         }
         this.#end(warm);
-        this.#failed(shelf, "a warm kernel does not answer");
+        this.#failed(pool, "a warm kernel does not answer");
       }
     }
     return undefined;
@@ -228,10 +228,10 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
 
   /** A session has started the kernel itself: its kernelspec works again. */
   #startsAgain(recipe: Recipe): void {
-    if (this.#shelves.every(({ failures }) => failures === 0)) return;
+    if (this.#pools.every(({ failures }) => failures === 0)) return;
     const launch = this.#launchOf(recipe);
-    for (const shelf of this.#shelves) {
-      if (shelf.launch === launch) forgetFailures(shelf);
+    for (const pool of this.#pools) {
+      if (pool.launch === launch) forgetFailures(pool);
     }
   }
 
@@ -276,29 +276,29 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
 
   /** Never rejects. */
   async #compare(): Promise<void> {
-    for (const shelf of this.#shelves) {
+    for (const pool of this.#pools) {
       let launch: string | undefined;
       try {
-        launch = this.#launchOf(await this.#recipeFor(shelf, "warm"));
+        launch = this.#launchOf(await this.#recipeFor(pool, "warm"));
       } catch (error) {
         const why = messageOf(error);
-        if (why !== shelf.problem) this.#log(shelf, why);
-        shelf.problem = why;
+        if (why !== pool.problem) this.#log(pool, why);
+        pool.problem = why;
       }
-      this.#changed(shelf, launch);
+      this.#changed(pool, launch);
     }
   }
 
   /** Kernels of an older kernelspec end. */
-  #changed(shelf: Shelf, launch: string | undefined): void {
-    if (launch === shelf.launch) return;
-    shelf.launch = launch;
-    if (launch !== undefined) forgetFailures(shelf);
-    this.#clear(shelf);
+  #changed(pool: Pool, launch: string | undefined): void {
+    if (launch === pool.launch) return;
+    pool.launch = launch;
+    if (launch !== undefined) forgetFailures(pool);
+    this.#clear(pool);
   }
 
   /** A session's directory and id for clients are not decided yet. */
-  async #recipeFor({ wanted }: Shelf, name: string): Promise<Recipe> {
+  async #recipeFor({ wanted }: Pool, name: string): Promise<Recipe> {
     const recipe = await this.#options.recipeOf(wanted, name);
     return { ...recipe, kernel_id: undefined, connection: undefined };
   }
@@ -307,28 +307,28 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
   #fill(): void {
     if (this.#filling !== undefined || this.#starts > 0) return;
     if (this.#closing.signal.aborted || this.#surplus >= 0) return;
-    const lacking = this.#shelves.filter(
+    const lacking = this.#pools.filter(
       ({ wanted, ready, launch, failures }) =>
         launch !== undefined &&
         ready.length < wanted.count &&
         failures < MOST_FAILURES,
     );
     const now = performance.now();
-    const shelf = lacking.find(({ retryAt }) => retryAt <= now);
-    if (shelf === undefined) {
+    const pool = lacking.find(({ retryAt }) => retryAt <= now);
+    if (pool === undefined) {
       this.#fillLater(Math.min(...lacking.map(({ retryAt }) => retryAt)) - now);
       return;
     }
-    this.#filling = this.#start(shelf).finally(() => {
+    this.#filling = this.#start(pool).finally(() => {
       this.#filling = undefined;
       this.#fill();
     });
   }
 
-  /** Ends warm kernels that have no room beside the kernels of the sessions, of the fullest shelf first. */
+  /** Ends warm kernels that have no room beside the kernels of the sessions, of the fullest pool first. */
   #makeRoom(): void {
     while (this.#surplus > 0) {
-      const [fullest] = this.#shelves.toSorted(
+      const [fullest] = this.#pools.toSorted(
         (one, other) => other.ready.length - one.ready.length,
       );
       const warm = fullest?.ready.pop();
@@ -339,10 +339,7 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
 
   /** How many warm kernels have no room; negative: for how many more there is room. */
   get #surplus(): number {
-    const ready = this.#shelves.reduce(
-      (sum, each) => sum + each.ready.length,
-      0,
-    );
+    const ready = this.#pools.reduce((sum, each) => sum + each.ready.length, 0);
     return ready - (this.#options.room?.() ?? Infinity);
   }
 
@@ -354,66 +351,66 @@ export class WarmKernels implements Provisioner, AsyncDisposable {
   }
 
   /** Never rejects. */
-  async #start(shelf: Shelf): Promise<void> {
+  async #start(pool: Pool): Promise<void> {
     const { provisioner, log } = this.#options;
     const { signal } = this.#closing;
-    const name = `warm-${shelf.wanted.kernel_name}-${randomBytes(4).toString("hex")}`;
+    const name = `warm-${pool.wanted.kernel_name}-${randomBytes(4).toString("hex")}`;
     try {
-      const recipe = await this.#recipeFor(shelf, name);
+      const recipe = await this.#recipeFor(pool, name);
       const launch = this.#launchOf(recipe);
-      this.#changed(shelf, launch);
+      this.#changed(pool, launch);
       const warm = new WarmKernel(name, recipe);
       using start = deadline([signal]);
       await warm.start(provisioner, start.signal);
-      if (signal.aborted || launch !== shelf.launch || this.#surplus >= 0) {
+      if (signal.aborted || launch !== pool.launch || this.#surplus >= 0) {
         this.#end(warm);
         return;
       }
-      void warm.gone.then((why) => this.#gone(shelf, warm, why)); // never rejects
-      shelf.ready.push(warm);
-      shelf.problem = undefined;
+      void warm.gone.then((why) => this.#gone(pool, warm, why)); // never rejects
+      pool.ready.push(warm);
+      pool.problem = undefined;
       const pid = warm.kernel?.pid;
       log.info({ kernel: name, pid }, "A warm kernel was started");
     } catch (error) {
       provisioner.release(name);
-      if (!signal.aborted) this.#failed(shelf, messageOf(error));
+      if (!signal.aborted) this.#failed(pool, messageOf(error));
     }
   }
 
   /** A kernel has ended, or may not be handed out. One that a session has taken is the session's. */
-  #gone(shelf: Shelf, warm: WarmKernel, why: string): void {
-    const at = shelf.ready.indexOf(warm);
+  #gone(pool: Pool, warm: WarmKernel, why: string): void {
+    const at = pool.ready.indexOf(warm);
     if (at < 0) return;
-    shelf.ready.splice(at, 1);
+    pool.ready.splice(at, 1);
     this.#end(warm);
-    if (performance.now() - warm.readyAt > HEALTHY_MS) shelf.failures = 0;
-    this.#failed(shelf, why);
+    if (performance.now() - warm.readyAt > HEALTHY_MS) pool.failures = 0;
+    this.#failed(pool, why);
     this.#fill();
   }
 
   /** Only the first failure in a row is logged, and that the kernelspec is given up. */
-  #failed(shelf: Shelf, why: string): void {
-    shelf.failures += 1;
-    const { failures } = shelf;
+  #failed(pool: Pool, why: string): void {
+    pool.failures += 1;
+    const { failures } = pool;
     const delay_ms = RETRY_MS * 2 ** (failures - 1);
-    shelf.retryAt = performance.now() + Math.min(delay_ms, LONGEST_RETRY_MS);
-    shelf.problem = why;
-    if (failures === 1) this.#log(shelf, why);
+    pool.retryAt = performance.now() + Math.min(delay_ms, LONGEST_RETRY_MS);
+    pool.problem = why;
+    if (failures === 1) this.#log(pool, why);
     if (failures === MOST_FAILURES) {
       const until = "until the kernelspec changes or a session has started it";
-      this.#log(shelf, `${why}; given up after ${failures} failures, ${until}`);
+      this.#log(pool, `${why}; given up after ${failures} failures, ${until}`);
     }
   }
 
-  #log({ wanted: { kernel_name } }: Shelf, why: string): void {
+  #log({ wanted: { kernel_name } }: Pool, why: string): void {
     this.#options.log.warn(
       { kernel: kernel_name },
       `${kernel_name} has too few warm kernels: ${why}`,
     );
   }
 
-  #clear(shelf: Shelf): void {
-    for (const warm of shelf.ready.splice(0)) this.#end(warm);
+  #clear(pool: Pool): void {
+    for (const warm of pool.ready.splice(0)) this.#end(warm);
   }
 
   #end(warm: WarmKernel): void {
@@ -431,10 +428,10 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function forgetFailures(shelf: Shelf): void {
-  shelf.failures = 0;
-  shelf.retryAt = 0;
-  shelf.problem = undefined;
+function forgetFailures(pool: Pool): void {
+  pool.failures = 0;
+  pool.retryAt = 0;
+  pool.problem = undefined;
 }
 
 /** A kernel that was started before a session asked for one. */
