@@ -385,7 +385,7 @@ c.JupyterHub.load_roles = [{"name": "test", "services": ["test"], "scopes": ["ad
     await api("POST", `${kernels}/${id}/execute?wait=30`, ann, {
       code: "more",
     });
-    await eventually("the Hub to hear of it", async () => {
+    await eventually("the Hub to know it", async () => {
       const { body } = await api("GET", user);
       const servers = body["servers"] as Record<
         string,

@@ -455,7 +455,7 @@ async function numberOf(
     const id = read.lastIndexOf("id:", at);
     return Number(/\d+(?=\n)/.exec(read.slice(id))?.[0]);
   }
-  throw new Error(`${text} was never heard`);
+  throw new Error(`${text} was never received`);
 }
 
 async function lastOf(room: Room): Promise<number> {

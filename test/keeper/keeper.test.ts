@@ -135,7 +135,7 @@ describe("invariant 2: nothing is forgotten before it is safe", () => {
     );
   });
 
-  test("past the limits, the server hears which numbers are gone, and goes on", async () => {
+  test("past the limits, the server is told which numbers are gone, and goes on", async () => {
     const keeper = new TestKeeper({ memory: 20_000 });
     const server = await keeper.server();
     const run = await server.start();
@@ -194,7 +194,7 @@ describe("invariant 2: nothing is forgotten before it is safe", () => {
 });
 
 describe("a server that has lost what it had acknowledged", () => {
-  test("hears the gap, and still gets the kernel that runs", async () => {
+  test("is told the gap, and still gets the kernel that runs", async () => {
     const keeper = new TestKeeper();
     const server = await keeper.server();
     const run = await server.start();
@@ -387,7 +387,7 @@ describe("invariant 4: commands happen once", () => {
 });
 
 describe("invariant 5: one server at a time", () => {
-  test("a higher epoch displaces the server, which hears it and does not come back", async () => {
+  test("a higher epoch displaces the server, which is told so and does not come back", async () => {
     const keeper = new TestKeeper();
     const server = await keeper.server(1);
     const run = await server.start();
@@ -578,7 +578,7 @@ describe("invariant 6: every keeper has an end", () => {
     expect(await keeper.keeper.ended).toBe("its server has no more use for it");
   });
 
-  test("an attached server hears why its kernels end with it", async () => {
+  test("an attached server is told why its kernels end with it", async () => {
     const keeper = new TestKeeper();
     const server = await keeper.server();
     const run = await server.start();

@@ -411,7 +411,7 @@ describe(
 );
 
 describe("two servers that fight for a keeper", needsPosix, () => {
-  test("invariant 5: the later one has the kernels, the earlier one hears it, sends nothing more, and does not come back", async () => {
+  test("invariant 5: the later one has the kernels, the earlier one is told so, sends nothing more, and does not come back", async () => {
     const place = new Place();
     let opened = 0;
     const first = await place.keeper(1);

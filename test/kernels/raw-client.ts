@@ -307,7 +307,7 @@ export class RawClient implements Disposable {
           .slice(-5)
           .map(({ header }) => header.msg_type);
         reject(
-          new Error(`Not heard in time; the last were ${last.join(", ")}`),
+          new Error(`Not received in time; the last were ${last.join(", ")}`),
         );
       };
       this.#waiting.add(wake);

@@ -64,7 +64,7 @@ test("a client that listens receives what is done with kernels, and how they far
   expect(statuses).toContainEqual([id, "exited"]);
 });
 
-test("a client hears that a kernel is about to be shut down for lack of use, and then of its end", async () => {
+test("a client is told that a kernel is about to be shut down for lack of use, and then of its end", async () => {
   const server = await opened();
   const events = await listen(server);
   const made = await server.ask("POST", "/api/kernels", { name: "echo" });
@@ -111,7 +111,7 @@ test("a failed action has the status of its answer", async () => {
   expect(event).toMatchObject({ action: "start", status_code: 500 });
 });
 
-test("a client that emits an event is heard by all, unless the event is the server's own", async () => {
+test("an event that a client emits reaches all clients, unless only the server may emit it", async () => {
   const server = await opened();
   const events = await listen(server);
   const emit = async (schema_id: string, more: Event = {}) => {

@@ -275,6 +275,6 @@ async function answerInput(
 
 function find(received: readonly Received[], msg_type: string): Received {
   const found = received.find(({ header }) => header?.msg_type === msg_type);
-  if (found === undefined) throw new Error(`No ${msg_type} was heard`);
+  if (found === undefined) throw new Error(`No ${msg_type} was received`);
   return found;
 }

@@ -577,19 +577,19 @@ test("a kernel that is shut down is busy until it is gone", async () => {
 describe("clients that are attached when a session ends", () => {
   test("receive all messages, and then its end", async () => {
     const { session } = await startedSession();
-    const heard: number[] = [];
+    const numbers: number[] = [];
     const reader = (async () => {
       const { signal } = new AbortController();
       for await (const reading of session.journal.follow(0, signal)) {
         if ("gap" in reading) throw new Error("a gap");
-        heard.push(...[...reading.entries].map(({ seq }) => seq));
+        numbers.push(...[...reading.entries].map(({ seq }) => seq));
         expect(session.ended.aborted).toBe(false);
       }
     })();
     await session.dispose("the server ends");
     await reader;
     expect(session.closeReason).toBe("the server ends");
-    expect(heard.length).toBe(session.journal.last);
+    expect(numbers.length).toBe(session.journal.last);
     expect(summaryOf(session).slice(-2)).toEqual(["exited", "exited 0"]);
   });
 

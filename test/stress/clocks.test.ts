@@ -83,7 +83,7 @@ test(
       });
       for (const client of clients) {
         expect(client.complaints, client.name).toEqual([]);
-        await eventually(`${client.name} to hear all`, () =>
+        await eventually(`${client.name} to receive all`, () =>
           client.counted === 600 ? true : undefined,
         );
       }

@@ -45,7 +45,7 @@ test(
       await witness.done();
       await witness.flood(100, 100);
       for (const client of companions) {
-        await eventually(`${client.name} to hear all`, () =>
+        await eventually(`${client.name} to receive all`, () =>
           client.counted === witness.printed ? true : undefined,
         );
         expect(client.complaints, client.name).toEqual([]);

@@ -30,7 +30,7 @@ interface Watched {
   readonly kernel: FakeKernel;
   readonly culling: Disposable;
   /** What the listener was told. */
-  readonly heard: readonly string[];
+  readonly reported: readonly string[];
 }
 
 /** A session with a kernel, and its supervisor. */
@@ -48,12 +48,12 @@ async function watched(
     },
   });
   const log = silentLog();
-  const heard: string[] = [];
+  const reported: string[] = [];
   const culling = cullIdle({
     listener: {
-      warned: (_, in_s) => heard.push(`warned: ${in_s} s`),
-      culled: () => heard.push("culled"),
-      failed: () => heard.push("failed"),
+      warned: (_, in_s) => reported.push(`warned: ${in_s} s`),
+      culled: () => reported.push("culled"),
+      failed: () => reported.push("failed"),
     },
     supervisor: {
       sessions: [session],
@@ -67,7 +67,13 @@ async function watched(
   });
   session.policy = changed(NO_POLICY, policy);
   await begin(session, provisioner);
-  return { session, provisioner, kernel: provisioner.kernel, culling, heard };
+  return {
+    session,
+    provisioner,
+    kernel: provisioner.kernel,
+    culling,
+    reported,
+  };
 }
 
 function pass(seconds: number): Promise<unknown> {
@@ -93,23 +99,23 @@ test("a kernel that is not used for the whole time is shut down, and clients get
 
 describe("a listener", () => {
   test("is warned a moment before, and told of the end", async () => {
-    const { heard } = await watched({ cull_idle_timeout: 3600 });
+    const { reported } = await watched({ cull_idle_timeout: 3600 });
     await pass(3539);
-    expect(heard).toEqual([]);
+    expect(reported).toEqual([]);
     await pass(1.1);
-    expect(heard).toEqual(["warned: 60 s"]);
+    expect(reported).toEqual(["warned: 60 s"]);
     await pass(60);
-    expect(heard).toEqual(["warned: 60 s", "culled"]);
+    expect(reported).toEqual(["warned: 60 s", "culled"]);
   });
 
   test("is warned after half of a short time", async () => {
-    const { heard } = await watched();
+    const { reported } = await watched();
     await pass(5.1);
-    expect(heard).toEqual(["warned: 5 s"]);
+    expect(reported).toEqual(["warned: 5 s"]);
   });
 
   test("is warned again if the kernel was used after the warning", async () => {
-    const { heard, session, kernel } = await watched();
+    const { reported, session, kernel } = await watched();
     await pass(6);
     session.execute(code("short"), undefined);
     const [request] = kernel.sent;
@@ -118,23 +124,23 @@ describe("a listener", () => {
     kernel.reply(request);
     kernel.idle(request);
     await pass(9.9);
-    expect(heard).toEqual(["warned: 5 s", "warned: 5 s"]);
+    expect(reported).toEqual(["warned: 5 s", "warned: 5 s"]);
     await pass(0.2);
-    expect(heard.at(-1)).toBe("culled");
+    expect(reported.at(-1)).toBe("culled");
   });
 
   test("is not warned of a kernel that is in use", async () => {
-    const { heard, session } = await watched();
+    const { reported, session } = await watched();
     session.ownership.take("", () => Promise.resolve());
     await pass(100);
-    expect(heard).toEqual([]);
+    expect(reported).toEqual([]);
   });
 
   test("is told that a kernel could not be ended", async () => {
-    const { heard, kernel } = await watched();
+    const { reported, kernel } = await watched();
     kernel.survivesKill = true;
     await pass(30);
-    expect(heard.slice(0, 2)).toEqual(["warned: 5 s", "failed"]);
+    expect(reported.slice(0, 2)).toEqual(["warned: 5 s", "failed"]);
   });
 });
 

@@ -74,7 +74,7 @@ export class Listener implements Disposable {
       while (!holds()) {
         if (late.aborted) {
           throw new Error(
-            `heard ${this.messages.length} messages, was ${this.states.join(", ")}; ${String(this.errors.at(-1))}`,
+            `received ${this.messages.length} messages, was ${this.states.join(", ")}; ${String(this.errors.at(-1))}`,
           );
         }
         await new Promise<void>((resolve) => this.#waiting.add(resolve));

@@ -844,19 +844,19 @@ describe("the events of one execution", () => {
     execution: Execution,
     after?: number,
   ): Promise<string[]> {
-    const heard: string[] = [];
+    const kinds: string[] = [];
     const readings = eventsOf(execution, session.journal, {
       signals: [forever],
       after,
     });
     for await (const reading of readings) {
-      if ("gap" in reading) heard.push("gap");
+      if ("gap" in reading) kinds.push("gap");
       else
         for (const entry of reading.entries) {
-          heard.push(entry.isEvent ? named(entry.event) : entry.msg_type);
+          kinds.push(entry.isEvent ? named(entry.event) : entry.msg_type);
         }
     }
-    return heard;
+    return kinds;
   }
 
   test("a follower gets only these, from the beginning to the end", async () => {
