@@ -377,8 +377,8 @@ export const group = outline<World>({
       mark: "same",
       run: ({ session }) =>
         withChannel(session, async (channel) => {
-          const { frames } = await channel.run("flood 1000 20");
-          areAll(numbers(frames), 1_000);
+          const { frames, msg_id } = await channel.run("flood 1000 20");
+          areAll(numbers(frames, msg_id), 1_000);
         }),
     },
     {
@@ -413,7 +413,7 @@ export const group = outline<World>({
         const second = await session.channel();
         writeFileSync(`${gate}-2`, "");
         await second.idle(msg_id, { within_ms: 15_000 });
-        const heard = numbers(second.frames);
+        const heard = numbers(second.frames, msg_id);
         areAll(heard.slice(0, 400), 400);
         areAll(heard.slice(400), 400);
         await second.close();
@@ -475,9 +475,7 @@ export const group = outline<World>({
       source: "positron#5245",
       mark: "mended",
       run: async ({ session }) => {
-        const { first, second } = await displacedInFlood(session);
-        const heard = numbers(first.frames);
-        const again = numbers(second.frames);
+        const { first: heard, second: again } = await displacedInFlood(session);
         areAll(heard, heard.length);
         const joins = (again[0] ?? FLOOD) <= heard.length;
         holds(
@@ -495,10 +493,8 @@ export const group = outline<World>({
       mark: "same",
       run: async ({ session }) => {
         const { first, second } = await displacedInFlood(session);
-        const before = new Set(numbers(first.frames));
-        const twice = numbers(second.frames).filter((number) =>
-          before.has(number),
-        );
+        const before = new Set(first);
+        const twice = second.filter((number) => before.has(number));
         equal(
           twice.length,
           0,
@@ -835,11 +831,14 @@ function harmless(
   };
 }
 
-/** A second client connects while the first receives a flood. Resolves when both have received everything. */
+/** A second client connects while the first receives a flood. Resolves with the numbers that each has received, when both have received everything. */
 async function displacedInFlood(session: Session) {
   const first = await session.channel();
   const msg_id = first.execute(`flood ${FLOOD} 200`);
-  await first.waitFor("the flood", (frame) => msgType(frame) === "stream");
+  await first.waitFor(
+    "the flood",
+    (frame) => msgType(frame) === "stream" && parentId(frame) === msg_id,
+  );
   const second = await session.channel();
   await first.closed;
   equal(
@@ -852,7 +851,10 @@ async function displacedInFlood(session: Session) {
   if (!first.frames.some((frame) => isIdle(frame, msg_id)))
     await second.idle(msg_id, { within_ms: 20_000 });
   await second.close();
-  return { first, second };
+  return {
+    first: numbers(first.frames, msg_id),
+    second: numbers(second.frames, msg_id),
+  };
 }
 
 function isIdle(frame: Frame, msg_id: string): boolean {
@@ -864,9 +866,9 @@ export async function disconnected(session: Session): Promise<void> {
   await until("connected is false", ask, { holds: (seen) => seen === false });
 }
 
-/** The numbers of a flood, as received. */
-export function numbers(frames: readonly Frame[]): readonly number[] {
-  return streamed(frames)
+/** The numbers of the flood of request `msg_id`, as received. Other frames may be the end of an earlier flood, which its owner did not acknowledge before it left. */
+function numbers(frames: readonly Frame[], msg_id: string): readonly number[] {
+  return streamed(frames.filter((frame) => parentId(frame) === msg_id))
     .split("\n")
     .filter((line) => /^\d+ /.test(line))
     .map((line) => Number.parseInt(line, 10));

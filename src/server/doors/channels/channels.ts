@@ -45,7 +45,7 @@ export interface ChannelOptions extends FromClientOptions {
 }
 
 /** How long a new owner waits for the close of the one before it, which says what that one has received. A client that is gone does not answer. */
-const CLOSE_WAIT_MS = 1_000;
+const CLOSE_WAIT_MS = 250;
 
 /** Sends messages both ways until the socket closes, the session ends or a new owner connects. */
 export function serveChannels(
