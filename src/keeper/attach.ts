@@ -17,7 +17,7 @@ const FLUSH_MS = 5_000;
 
 /**
  * Resolves when either end has ended and all bytes from the keeper are written.
- * Rejects if there is no keeper, or if the stream breaks.
+ * Rejects when no keeper runs, and when the stream breaks.
  */
 export async function attachKeeper(
   stateDirectory: string,
