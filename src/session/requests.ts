@@ -18,7 +18,6 @@ import {
 import type { Burst } from "../jupyter/record.ts";
 import type { Kernel } from "../kernel/kernel.ts";
 import type { Log } from "../log/log.ts";
-import { deadline, untilAborted } from "../time/signals.ts";
 import type { Telemetry } from "../telemetry/telemetry.ts";
 import { isOpen, noteComm, type OpenComms } from "./comms.ts";
 import type { Entry } from "../journal/entry.ts";
@@ -731,27 +730,20 @@ export class Requests {
     undo: () => void,
   ): Promise<void> {
     const early = kernel.missesInterrupts ? target : undefined;
-    if (early !== undefined) {
-      using wait = deadline([early.begun, early.over], BEGIN_TIMEOUT_MS);
-      await untilAborted(wait.signal);
-    }
+    await early?.untilBegun(BEGIN_TIMEOUT_MS);
     if (target?.isOver === true) return;
     await kernel.interrupt().catch((error: unknown) => {
       undo();
       throw error;
     });
-    if (early?.begun.aborted === false) {
-      void this.#signalAtBegin(kernel, early);
-    }
+    if (early?.hasBegun === false) void this.#signalAtBegin(kernel, early);
   }
 
   /** The kernel may have lost the interrupt, or the work before the code got it. The kernel is interrupted once more when the code begins. */
   async #signalAtBegin(kernel: Kernel, execution: Execution): Promise<void> {
     if (this.#interruptedEarly.has(execution)) return;
     this.#interruptedEarly.add(execution);
-    const { begun, over } = execution;
-    using wait = deadline([begun, over]);
-    await untilAborted(wait.signal);
+    await execution.untilBegun();
     const { isOver, isEnding, counts } = execution;
     if (isOver || isEnding || counts.has("error")) return; // the first interrupt arrived after all
     await kernel

@@ -14,7 +14,7 @@ import type {
 import { contentOf, type Message } from "../../jupyter/message.ts";
 import { asWritten, membersIn } from "../../jupyter/raw-json.ts";
 import { type Code, codeOf } from "./code.ts";
-import { expectMany } from "../../time/signals.ts";
+import { deadline, expectMany, untilAborted } from "../../time/signals.ts";
 import type { Principal } from "../principal.ts";
 import type { Entry } from "../../journal/entry.ts";
 import type { BurstRange } from "../../journal/journal.ts";
@@ -110,7 +110,7 @@ export class Execution {
   #interruptReason: InterruptReason | undefined;
   readonly #endSigns = new Set<"reply" | "idle">();
   #hasBegun = false;
-  /** Made for callers that interrupt. */
+  /** Aborts when the code begins; made for callers that interrupt. */
   #begun: AbortController | undefined;
   /** Aborts at the end; made for callers that follow or wait. */
   #over: AbortController | undefined;
@@ -266,10 +266,17 @@ export class Execution {
     return () => (this.#interruptReason = undefined);
   }
 
-  /** Aborts when the code begins. A kernel that has the request and has not begun to run it loses an interrupt. */
-  get begun(): AbortSignal {
-    this.#begun ??= forMany(this.#hasBegun);
-    return this.#begun.signal;
+  /** Whether its code runs. A kernel that has the request and has not begun to run it loses an interrupt. */
+  get hasBegun(): boolean {
+    return this.#hasBegun;
+  }
+
+  /** Resolves when the code runs or is over, or after `timeout_ms`. Default: no timeout. */
+  async untilBegun(timeout_ms?: number): Promise<void> {
+    if (this.#hasBegun || this.isOver) return;
+    this.#begun ??= forMany();
+    using wait = deadline([this.#begun.signal, this.over], timeout_ms);
+    await untilAborted(wait.signal);
   }
 
   /** The input request was answered, or no client will answer it. */
